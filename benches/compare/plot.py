@@ -6,6 +6,8 @@ from pathlib import Path
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 70, 110, 40, 50
 COLOURS = {"guard": "#c2410c", "nginx": "#15803d", "haproxy": "#1d4ed8", "none": "#6b7280"}
+#: Of series without a colour of their own.
+MORE = ["#111827", "#0f766e", "#7c3aed", "#be185d", "#a16207"]
 
 
 def short(number: float) -> str:
@@ -52,8 +54,8 @@ def draw(path: Path, title: str, x_title: str, y_title: str, series: dict[str, l
         out.append(f'<path d="M{x(tick):.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#f3f4f6"/>')
         out.append(f'<text x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{short(tick)}</text>')
     labels: list[float] = []
-    for name, line in sorted(series.items(), key=lambda item: -item[1][-1][1]):
-        colour = COLOURS.get(name, "#111827")
+    for number, (name, line) in enumerate(sorted(series.items(), key=lambda item: -item[1][-1][1])):
+        colour = COLOURS.get(name, MORE[number % len(MORE)])
         way = "L".join(f"{x(at):.1f} {y(value):.1f}" for at, value in line)
         out.append(f'<path d="M{way}" fill="none" stroke="{colour}" stroke-width="2"/>')
         out += [f'<circle cx="{x(at):.1f}" cy="{y(value):.1f}" r="3" fill="{colour}"/>' for at, value in line]

@@ -73,16 +73,15 @@ impl Rules {
 
 #[cfg(test)]
 impl Rule {
-    /// Every rule whose breach random schedules find. A late request does harm too seldom for that, and so does an attacker who
-    /// strikes within milliseconds: `RequestOrder`, `Yield` and `PutBack` have tests of their own.
-    pub(crate) const ALL: [Rule; 15] = [
+    /// Every rule whose breach random schedules find soon. Where all depends on milliseconds, they do not: `RequestOrder`, `Offer`,
+    /// `Yield` and `PutBack` have tests of their own.
+    pub(crate) const ALL: [Rule; 14] = [
         Rule::EpochOfWriter,
         Rule::Settle,
         Rule::CountHeldShares,
         Rule::ReserveForSilent,
         Rule::NeverBack,
         Rule::Seal,
-        Rule::Offer,
         Rule::CatchUp,
         Rule::LocalEject,
         Rule::LeaseEnd,

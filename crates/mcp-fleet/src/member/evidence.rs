@@ -55,19 +55,25 @@ pub struct Peer<W> {
 
 /// The fleet as its leader sees it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct View<W> {
-    /// The windows of all members that follow the present state, merged.
-    pub merged: W,
-    /// The same without the leader's own, of which the leader knows more than the store.
+pub struct View<'m, W> {
+    /// The windows of all other members that follow the present state, merged. Of its own the leader knows more than the store.
     pub others: W,
-    /// How many windows that are.
-    pub windows: usize,
     /// Every known member.
-    pub peers: BTreeMap<MemberId, Peer<W>>,
+    pub peers: &'m BTreeMap<MemberId, Peer<W>>,
     /// Why nothing moves forward; empty if it may.
     pub holds: Vec<Hold>,
     /// The proof that it may.
     pub evidence: Option<Evidence>,
+}
+
+/// The windows of others, merged when they changed: a leader looks at them more often.
+#[derive(Debug, Default)]
+pub(crate) struct Merged<W> {
+    /// The state under which they were counted.
+    stamp: Option<Stamp>,
+    sum: W,
+    /// When the first of them is too old.
+    expires: Option<Moment>,
 }
 
 /// Under what the leader judges.
@@ -101,25 +107,40 @@ impl Evidence {
 }
 
 impl Standing<'_> {
-    /// Merges what the peers have written.
-    pub(crate) fn view<W: Window>(&self, peers: &BTreeMap<MemberId, Peer<W>>, now: Moment) -> View<W> {
-        let (mut merged, mut others) = (W::default(), W::default());
-        let (mut windows, mut live, mut holds) = (0, 0, Vec::new());
+    /// Merges what the others have written.
+    pub(crate) fn merge<W: Window>(&self, peers: &BTreeMap<MemberId, Peer<W>>, now: Moment) -> Merged<W> {
+        let mut merged = Merged { stamp: self.stamp, sum: W::default(), expires: None };
+        for (_, peer) in peers.iter().filter(|(member, _)| *member != self.own) {
+            if let Some(window) = self.window_of(peer, now) {
+                merged.sum.merge(window);
+                let expires = peer.received.plus(self.window_age_max);
+                merged.expires = Some(merged.expires.map_or(expires, |first| first.min(expires)));
+            }
+        }
+        merged
+    }
+
+    /// Whether that must be done again, though nothing was written since.
+    pub(crate) fn is_past<W>(&self, merged: &Merged<W>, now: Moment) -> bool {
+        merged.stamp != self.stamp || merged.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// The fleet with what was merged.
+    pub(crate) fn view<'m, W: Window>(
+        &self,
+        peers: &'m BTreeMap<MemberId, Peer<W>>,
+        merged: &Merged<W>,
+        now: Moment,
+    ) -> View<'m, W> {
+        let (mut live, mut holds) = (0, Vec::new());
         if self.stamp.is_none() {
             holds.push(Hold::NotCaughtUp);
         }
         for (member, peer) in peers {
-            let window = peer.record.as_ref().and_then(|record| self.window(record, peer.received, now));
-            if let Some(window) = window {
-                merged.merge(window);
-                if member != self.own {
-                    others.merge(window);
-                }
-                windows += 1;
-            }
             if peer.silent.saturating_add(now.since(self.listed)) < self.live {
                 live += 1;
-                self.hold(member, peer.record.as_ref(), window.is_some(), &mut holds);
+                let counted = self.window_of(peer, now).is_some();
+                self.hold(member, peer.record.as_ref(), counted, &mut holds);
             }
         }
         let known = peers.len().max(usize::try_from(self.known).unwrap_or(usize::MAX));
@@ -130,13 +151,15 @@ impl Standing<'_> {
             Some(stamp) if holds.is_empty() => Some(Evidence { stamp, epoch: self.epoch, at: now }),
             Some(_) | None => None,
         };
-        View { merged, others, windows, peers: peers.clone(), holds, evidence }
+        let others = if merged.stamp == self.stamp { merged.sum.clone() } else { W::default() };
+        View { others, peers, holds, evidence }
     }
 
     /// The window that counts for the present state.
-    fn window<'w, W>(&self, record: &'w Record<W>, received: Moment, now: Moment) -> Option<&'w W> {
+    fn window_of<'w, W>(&self, peer: &'w Peer<W>, now: Moment) -> Option<&'w W> {
+        let record = peer.record.as_ref()?;
         let is_of_state = self.stamp == Some(record.followed) || !self.rules.keep(Rule::WindowOfGeneration);
-        let is_recent = now.since(received) < self.window_age_max;
+        let is_recent = now.since(peer.received) < self.window_age_max;
         record.window.as_ref().filter(|_| is_of_state && is_recent)
     }
 

@@ -119,9 +119,11 @@ impl<W: Window> Member<W> {
         }
         self.take_written(reply.stamp, reply.written, now, out);
         self.take_state(reply.stamp, reply.sealed, late, now, out);
+        let has_records = !late && !reply.records.is_empty();
         if !late {
             self.take_records(reply.members, reply.records, reply.records_until, now, out);
         }
+        self.merge_windows(has_records, now);
         self.lead_on(now, out);
     }
 

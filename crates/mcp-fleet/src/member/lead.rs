@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::evidence::Merged;
 use super::messages::Proposal;
 use super::roster::Roster;
 use crate::envelope::{Envelope, OrderId, Stamp};
@@ -44,6 +45,8 @@ pub(crate) struct Lead<W> {
     pub(crate) until: Moment,
     /// The members and their records.
     pub(crate) peers: Roster<W>,
+    /// What they have counted.
+    pub(crate) merged: Merged<W>,
     pub(crate) publication: Option<Publication>,
     /// A state that the store refused at last, but may have taken before: the reply to that may be lost.
     pub(crate) unsure: Option<Envelope>,
@@ -57,8 +60,9 @@ pub(crate) struct Lead<W> {
 impl<W: Window> Lead<W> {
     /// Begins with the records that are known.
     pub(crate) fn new(epoch: u64, until: Moment, peers: Roster<W>, now: Moment) -> Lead<W> {
-        let asked = BTreeMap::new();
-        Lead { epoch, began: now, until, peers, publication: None, unsure: None, tried: 0, next: None, asked }
+        let (asked, merged) = (BTreeMap::new(), Merged::default());
+        let (publication, unsure, next) = (None, None, None);
+        Lead { epoch, began: now, until, peers, merged, publication, unsure, tried: 0, next, asked }
     }
 
     /// Whether a member that was not silent for this time follows a later state than this one.

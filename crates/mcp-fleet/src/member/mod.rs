@@ -244,11 +244,17 @@ impl<W: Window> Member<W> {
     }
 
     /// The fleet as the leader sees it; none if this member does not lead.
-    pub fn view(&self, now: Moment) -> Option<View<W>> {
+    pub fn view(&self, now: Moment) -> Option<View<'_, W>> {
+        let (lead, standing) = (self.lead.as_ref()?, self.standing(now)?);
+        Some(standing.view(lead.peers.members(), &lead.merged, now))
+    }
+
+    /// Under what it judges the others' records, if it leads.
+    fn standing(&self, now: Moment) -> Option<Standing<'_>> {
         let epoch = self.leads(now)?;
         let lead = self.lead.as_ref()?;
         let caught_up = self.following.is_caught_up() || *self.following.store() == StoreState::Empty;
-        let standing = Standing {
+        Some(Standing {
             epoch,
             own: &self.identity.member,
             stamp: (caught_up && !self.away).then(|| self.following.stamp()),
@@ -258,8 +264,18 @@ impl<W: Window> Member<W> {
             window_age_max: self.settings.window_age_max,
             listed: lead.peers.listed,
             rules: self.rules,
-        };
-        Some(standing.view(lead.peers.members(), now))
+        })
+    }
+
+    /// Merges the others' windows, after records have come or where what was merged is past.
+    fn merge_windows(&mut self, has_records: bool, now: Moment) {
+        let Some((lead, standing)) = self.lead.as_ref().zip(self.standing(now)) else { return };
+        if has_records || standing.is_past(&lead.merged, now) {
+            let merged = standing.merge(lead.peers.members(), now);
+            if let Some(lead) = &mut self.lead {
+                lead.merged = merged;
+            }
+        }
     }
 
     /// Breaks a rule.
@@ -284,6 +300,7 @@ impl<W: Window> Member<W> {
         self.known_before = self.known_before.take_if(|before| !is_over(before));
         self.end_look_in_time(now);
         self.renew_limits(now);
+        self.merge_windows(false, now);
         self.lead_on(now, out);
         if self.pending.has_room(false) {
             self.send(now, out);

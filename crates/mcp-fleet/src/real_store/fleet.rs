@@ -66,7 +66,7 @@ async fn run(
         };
         let window = Input::Window {
             stamp: member.followed().map(|envelope| envelope.stamp).unwrap_or_default(),
-            window: Counts { calls: 1, failures: 0 },
+            window: Counts { calls: 1, ..Counts::default() },
         };
         let mut outputs = member.handle(window, now());
         outputs.extend(member.handle(input, now()));

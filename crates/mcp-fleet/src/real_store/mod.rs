@@ -2,6 +2,7 @@
 
 mod conformance;
 mod fleet;
+mod load;
 mod probe;
 mod sentinel;
 mod server;

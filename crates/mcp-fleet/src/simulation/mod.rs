@@ -1,6 +1,5 @@
 //! A fleet in a simulated world: the same members, with clocks, a network and a store that misbehave by a seed.
 
-mod attacks;
 mod faults;
 mod limits;
 mod node;
@@ -8,6 +7,7 @@ mod random;
 mod rollout;
 mod scale;
 mod schedule;
+mod steps;
 mod store;
 mod tests;
 mod traffic;

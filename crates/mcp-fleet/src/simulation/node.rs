@@ -190,7 +190,7 @@ impl Node {
     /// One tick: window, heartbeat, and the decider if this node leads.
     pub(crate) fn tick(&mut self, world: u64) -> Vec<Output> {
         let now = self.clock(world);
-        let window = Input::Window { stamp: self.stamp(), window: self.counts };
+        let window = Input::Window { stamp: self.stamp(), window: self.counts.clone() };
         let mut outputs = self.feed(window, world);
         outputs.extend(self.feed(Input::Tick, world));
         outputs.extend(self.decide(world, now));
@@ -201,14 +201,14 @@ impl Node {
     pub(crate) fn decide(&mut self, world: u64, now: Moment) -> Vec<Output> {
         let Some(view) = self.member.view(now) else { return Vec::new() };
         let held = now.since(self.followed_at).as_millis() as u64;
-        match decide(self.state(), &view, held) {
+        match decide(self.state(), &self.counts, &view, held) {
             Some(proposal) => self.feed(Input::Propose(proposal), world),
             None => Vec::new(),
         }
     }
 
     fn follow(&mut self, envelope: &Envelope, now: Moment) -> Vec<Output> {
-        self.counts = Counts::default();
+        self.counts = Counts { latencies: std::mem::take(&mut self.counts.latencies), ..Counts::default() };
         self.followed_at = now;
         let state = State::decode(&envelope.state);
         // A new run has a candidate of its own.

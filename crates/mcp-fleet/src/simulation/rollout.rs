@@ -1,5 +1,7 @@
 //! A rollout in small: five steps, evidence before each, back at a failure. What the guard's state machine is to a fleet.
 
+use std::collections::BTreeMap;
+
 use crate::encoding::{Reader, Writer};
 use crate::envelope::Done;
 use crate::member::{Direction, Proposal, View};
@@ -29,27 +31,36 @@ pub(crate) struct State {
 }
 
 /// Calls to the candidate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
     pub(crate) calls: u64,
     pub(crate) failures: u64,
+    /// How many calls took so many microseconds, written as a guard writes it.
+    pub(crate) latencies: BTreeMap<u64, u64>,
 }
 
 impl Window for Counts {
     fn merge(&mut self, other: &Counts) {
         self.calls += other.calls;
         self.failures += other.failures;
+        for (micros, count) in &other.latencies {
+            *self.latencies.entry(*micros).or_default() += count;
+        }
     }
 
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.number(self.calls).number(self.failures);
+        let latencies = serde_json::to_vec(&self.latencies).expect("plain data");
+        writer.optional(Some(&latencies[..]).filter(|_| !self.latencies.is_empty()));
         writer.finish()
     }
 
     fn decode(bytes: &[u8]) -> Option<Counts> {
         let mut reader = Reader::new(bytes);
-        let counts = Counts { calls: reader.number()?, failures: reader.number()? };
+        let (calls, failures) = (reader.number()?, reader.number()?);
+        let latencies = reader.optional(bytes.len())?.map(serde_json::from_slice);
+        let counts = Counts { calls, failures, latencies: latencies.transpose().ok()?.unwrap_or_default() };
         reader.end()?;
         Some(counts)
     }
@@ -90,7 +101,7 @@ impl State {
 }
 
 /// What the leader's decider does about this state, seen like this, after the step has held for so many milliseconds.
-pub(crate) fn decide(state: State, view: &View<Counts>, held: u64) -> Option<Proposal> {
+pub(crate) fn decide(state: State, own: &Counts, view: &View<'_, Counts>, held: u64) -> Option<Proposal> {
     if state.phase != Phase::Running {
         return None;
     }
@@ -101,7 +112,7 @@ pub(crate) fn decide(state: State, view: &View<Counts>, held: u64) -> Option<Pro
     };
     let ejected =
         view.peers.values().filter_map(|peer| peer.record.as_ref()).any(|record| record.ejected.is_some());
-    let Counts { calls, failures } = view.merged;
+    let (calls, failures) = (own.calls + view.others.calls, own.failures + view.others.failures);
     if ejected || (calls >= CALLS_MIN && failures * 10 > calls) {
         return Some(back(Vec::new()));
     }
@@ -115,7 +126,7 @@ pub(crate) fn decide(state: State, view: &View<Counts>, held: u64) -> Option<Pro
 }
 
 /// What it does about an operator's order; none if it waits for evidence.
-pub(crate) fn carry_out(state: State, order: &Order, view: &View<Counts>) -> Option<Proposal> {
+pub(crate) fn carry_out(state: State, order: &Order, view: &View<'_, Counts>) -> Option<Proposal> {
     let done = |outcome: &str| vec![Done { order: order.id, outcome: outcome.to_owned() }];
     let refuse = Proposal { state: state.encode(), direction: Direction::Back, done: done("refused") };
     match (order.text.as_slice(), state.phase) {

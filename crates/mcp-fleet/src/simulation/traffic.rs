@@ -1,5 +1,7 @@
 //! What members and store send each other, in bytes on the wire.
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::node::fleet;
 use crate::redis::request_bytes;
 use crate::request::{Reply, Request};
@@ -27,4 +29,10 @@ fn reply_bytes(reply: &Reply) -> usize {
     let records: usize =
         reply.records.iter().map(|(member, sealed)| member.as_str().len() + sealed.len() + 18).sum();
     180 + reply.sealed.as_ref().map_or(0, Vec::len) + members + records + reply.shares.len() * 12
+}
+
+/// What the thread has taken of the processor: other programs of the machine do not count.
+pub(super) fn cpu_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    (time.tv_sec * 1_000_000_000 + time.tv_nsec) as u64
 }

@@ -8,6 +8,7 @@ use super::random::Random;
 use super::rollout::State;
 use super::schedule::{CALM, Demand, END, SECOND, Schedule};
 use super::store::MemoryStore;
+use super::traffic::cpu_nanos;
 use super::watch::Watch;
 use crate::envelope::{Envelope, Published};
 use crate::member::{Input, Kept, Output};
@@ -167,7 +168,11 @@ impl World {
             let resumes = node.paused_until;
             return self.at(resumes, Happening::Tick(index, start));
         }
+        let begins = cpu_nanos();
         let outputs = node.tick(self.now);
+        if node.member.leads(node.clock(self.now)).is_some() {
+            self.watch.traffic.leader_nanos += cpu_nanos() - begins;
+        }
         self.carry_out(index, outputs);
         self.watch.tick(self.now, &self.nodes);
         let jitter = self.random.below(SECOND / 500);
@@ -259,12 +264,12 @@ impl World {
         }
         node.replied |= reply.carried != Carried::Late;
         node.left &= !node.replied;
-        let begins = std::time::Instant::now();
+        let begins = cpu_nanos();
         let mut outputs = node.feed(Input::Reply { request: id, reply: Box::new(reply) }, self.now);
         let now = node.clock(self.now);
         outputs.extend(node.decide(self.now, now));
         if node.member.leads(now).is_some() {
-            self.watch.traffic.leader_nanos += begins.elapsed().as_nanos() as u64;
+            self.watch.traffic.leader_nanos += cpu_nanos() - begins;
         }
         self.carry_out(index, outputs);
     }
