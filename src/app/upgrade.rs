@@ -1,5 +1,4 @@
-//! Replaces one process by another without losing a call: the new process's side (`Startup`) and the old one's
-//! (`Upgrader`).
+//! Replaces this process by another one without losing a call: the old process's side of an upgrade.
 //!
 //! The old process accepts until the new one has reported that it can. If anything fails before that, the old one
 //! continues as before, and the new one ends. What the new process refuses, the old one refuses as well before the upgrade has
@@ -11,17 +10,16 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
-use super::old_process::{Change, OldProcess};
+use super::old_process::Change;
 use super::parts::Parts;
 use super::process::sd_notify;
 use super::reload::{Paused, Reloader};
 use crate::admin::{self, Upgraded};
-use crate::proxy::Handle;
 use mcp_host::diagnostics::chain;
-use mcp_host::handoff::{ChangeReceiver, GiveUp, HandoffError, Predecessor, Successor};
+use mcp_host::handoff::{ChangeReceiver, GiveUp, HandoffError, Successor};
 use mcp_host::process;
 use mcp_host::sd_notify::{self as service_manager, State};
-use mcp_host::socket_activation::{InheritError, Inherited, InheritedListener};
+use mcp_host::socket_activation::InheritedListener;
 
 /// For the new process to read its configuration and be ready to accept.
 const READY_TIME_MAX: Duration = Duration::from_secs(30);
@@ -39,81 +37,6 @@ const SIGNAL_TIME: Duration = Duration::from_millis(50);
 const GIVE_UP_TIME_MAX: Duration = Duration::from_secs(10);
 /// Why an upgrade ends when this process does.
 const STOPPING: &str = "this process was told to stop";
-
-/// How this process was started: with which sockets, and which process it replaces.
-pub(super) struct Startup {
-    predecessor: Option<Predecessor>,
-    pub(super) inherited: Inherited,
-    /// What it has replaced, once it has.
-    pub(super) old: OldProcess,
-}
-
-/// Why a process cannot take its place.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartupError {
-    #[error("cannot take the sockets of the service manager over")]
-    Inherit(#[from] InheritError),
-    #[error("cannot take over from the running guard")]
-    Handoff(#[from] HandoffError),
-    #[error(
-        "the service manager passed a socket for {0}, which is not an address of this configuration (hint: \
-         ListenStream= of the .socket unit and the [listen] table must name the same addresses)"
-    )]
-    Unwanted(String),
-    #[error("this process was told to stop")]
-    Stopping,
-}
-
-impl Startup {
-    /// Takes the sockets that this process was started with. Call it once.
-    pub(super) fn inherit() -> Result<Startup, StartupError> {
-        let old = OldProcess::default();
-        if let Some((predecessor, sockets)) = Predecessor::accept()? {
-            old.is_expected();
-            return Ok(Startup { predecessor: Some(predecessor), inherited: Inherited::new(sockets), old });
-        }
-        Ok(Startup { predecessor: None, inherited: Inherited::from_service_manager()?, old })
-    }
-
-    /// Everything is bound and nothing has begun. Returns when this process may begin.
-    pub(super) fn prepared(&mut self) -> Result<(), StartupError> {
-        let left: Vec<String> = self.inherited.unclaimed().map(ToString::to_string).collect();
-        self.inherited = Inherited::default();
-        match &mut self.predecessor {
-            None if !left.is_empty() => Err(StartupError::Unwanted(left.join(", "))),
-            None => Ok(()),
-            Some(predecessor) => {
-                for place in left {
-                    log::info!("no longer listening on {place}");
-                }
-                Ok(predecessor.prepared(env!("CARGO_PKG_VERSION"))?)
-            }
-        }
-    }
-
-    /// This process can serve. Returns true if it took over from another one, which accepts no more. `Err` if it must not serve:
-    /// the other one was told to stop, or this one, and no service manager would know of it.
-    pub(super) fn serving(&mut self, handle: &Handle) -> Result<bool, StartupError> {
-        if handle.status().draining && self.predecessor.is_some() {
-            return Err(StartupError::Stopping);
-        }
-        let Some(predecessor) = self.predecessor.take() else { return Ok(false) };
-        let finishing = predecessor.serving();
-        let (finishing, served) = match finishing {
-            Ok(finishing) => (Some(finishing), Ok(true)),
-            Err(error) => (None, Err(error.into())),
-        };
-        self.old.finishes(finishing);
-        served
-    }
-
-    /// Sends the reason to the process that was to be replaced.
-    pub(super) fn failed(self, why: &str) {
-        if let Some(predecessor) = self.predecessor {
-            predecessor.failed(why);
-        }
-    }
-}
 
 /// Replaces this process by a new one.
 pub(super) struct Upgrader {
