@@ -218,14 +218,20 @@ impl Client {
     ) -> Result<Response, Error> {
         let request = self.build(what, request)?;
         let started = Instant::now();
-        let mut connection = match kept.take_ready(self.limits.connect).await {
+        kept.was_closed = false;
+        let taken = kept.take_ready(self.limits.connect).await;
+        let is_reused = taken.is_some();
+        let mut connection = match taken {
             Some(connection) => connection,
             None => {
                 kept.opened += 1;
                 self.connect_in_time(what).await?
             }
         };
-        let mut response = self.exchange_over(&mut connection, what, request, awaited).await?;
+        let result = self.exchange_over(&mut connection, what, request, awaited).await;
+        kept.was_closed =
+            is_reused && !connection.has_responded && matches!(result, Err(Error::Broken { .. }));
+        let mut response = result?;
         response.elapsed = started.elapsed();
         kept.connection = Some(connection);
         Ok(response)
@@ -239,9 +245,11 @@ impl Client {
         awaited: ReadUntil<'_>,
     ) -> Result<Response, Error> {
         let started = Instant::now();
+        connection.has_responded = false;
         let answering = async {
             let broken = |source| Error::Broken { question: self.question(what), source };
             let response = connection.sender.send_request(request).await.map_err(broken)?;
+            connection.has_responded = true;
             let (head, body) = response.into_parts();
             let body = self.clean(self.read(what, &head.headers, body, awaited).await?);
             let (status, elapsed) = (head.status.as_u16(), started.elapsed());
@@ -329,7 +337,7 @@ impl Client {
         let task = tokio::spawn(async move {
             let _also_ends_the_exchange = connection.await;
         });
-        Ok(Connection { sender, _driver: Driver(task) })
+        Ok(Connection { sender, has_responded: false, _driver: Driver(task) })
     }
 
     async fn read(
@@ -377,6 +385,8 @@ pub(super) fn response_in(events: &mut Events, bytes: &[u8], id: &Value) -> Opti
 /// One connection to the server.
 struct Connection {
     sender: SendRequest<Full<Bytes>>,
+    /// The head of a response to the latest request has arrived.
+    has_responded: bool,
     _driver: Driver,
 }
 
@@ -386,6 +396,9 @@ pub(crate) struct KeptConnection {
     connection: Option<Connection>,
     /// How many have been opened, with those that failed.
     pub(super) opened: u64,
+    /// A connection that had carried an exchange before broke in the latest one, before any response: as one does that the
+    /// server closes because it is idle.
+    pub(super) was_closed: bool,
 }
 
 impl KeptConnection {

@@ -9,7 +9,7 @@ use crate::wire::sse::Events;
 
 impl Client {
     /// Sends the request, named `what` in errors, over a connection that is kept, and returns the message that responds to this
-    /// id. Where the connection breaks, as it does at any time with a server that closes idle ones, the request is sent once more
+    /// id. A connection that was used before may be closed at any time, because it is idle: then the request is sent once more
     /// over another.
     pub(crate) async fn replay_kept(
         &self,
@@ -19,13 +19,10 @@ impl Client {
         id: &Value,
     ) -> Result<Value, Error> {
         let awaited = ReadUntil::Response(id);
-        let reply = if kept.is_open() {
-            match self.exchange_kept(kept, what, request.clone(), awaited).await {
-                Err(Error::Broken { .. }) => self.exchange_kept(kept, what, request, awaited).await?,
-                result => result?,
-            }
-        } else {
-            self.exchange_kept(kept, what, request, awaited).await?
+        let first = self.exchange_kept(kept, what, request.clone(), awaited).await;
+        let reply = match first {
+            Err(_) if kept.was_closed => self.exchange_kept(kept, what, request, awaited).await?,
+            result => result?,
         };
         self.message(what, &reply)
     }

@@ -45,6 +45,12 @@ impl Notifier {
         Notifier { receivers: receivers.into_iter().map(start).collect(), metrics: metrics.clone() }
     }
 
+    /// How many notifications wait for their receivers.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.receivers.iter().map(|(_, queue)| WAITING_MAX - queue.capacity()).sum()
+    }
+
     /// Queues a notification for every receiver of its kind, and returns their names. Never waits.
     pub(super) fn notify(&self, notification: Notification) -> Vec<String> {
         let (event, notification) = (notification.event(), Arc::new(notification));

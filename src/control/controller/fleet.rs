@@ -128,12 +128,20 @@ impl Controller {
             Health::Unhealthy(why) => (slot, Some(why.clone())),
         };
         let slots = self.settings.configured().into_iter().map(health).collect();
-        let mut fired: Vec<_> = self.seat.as_ref().and_then(|seat| seat.failed.clone()).into_iter().collect();
-        if let Some(run) = self.rollout.state().run.as_ref().map(|run| run.id.clone()) {
-            let own = self.rollout.own_fired(now).into_iter();
-            fired.extend(own.filter(|own| own.action != Action::Rollback).map(|own| (run.clone(), own)));
-        }
+        let failed = self.seat.as_ref().and_then(|seat| seat.failed.clone());
+        let fired = failed.into_iter().chain(self.own_warnings(now)).collect();
         MemberFacts { slots, fired, clock_off_ms: None }
+    }
+
+    /// The triggers that pause or note, and fire by what this guard alone has seen: those that go back keep calls from the
+    /// candidate as well.
+    fn own_warnings(&mut self, now: Timestamp) -> Vec<(String, Fired)> {
+        let Some(run) = self.rollout.state().run.as_ref().map(|run| run.id.clone()) else {
+            return Vec::new();
+        };
+        let warns = |fired: &Fired| fired.action != Action::Rollback;
+        let own = self.rollout.own_fired(now).into_iter().filter(warns);
+        own.map(|fired| (run.clone(), fired)).collect()
     }
 
     /// Keeps calls from the candidate on this guard, and tells the others why.
@@ -151,6 +159,8 @@ impl Controller {
 
     /// Takes what the others say into account, and decides if this guard leads.
     fn consider_others(&mut self) {
+        let now = self.clock.now();
+        let warnings = self.own_warnings(now);
         let Some(seat) = &mut self.seat else { return };
         let view = seat.fleet.view();
         seat.leads = view.is_some();
@@ -159,14 +169,14 @@ impl Controller {
         let run = self.rollout.state().run.as_ref().map(|run| run.id.as_str());
         let of_run = |(id, fired): (String, Fired)| (Some(id.as_str()) == run).then_some(fired);
         // What failed here counts as what failed elsewhere: the good calls of the others do not outweigh it.
-        let fired = fired.into_iter().chain(seat.failed.clone()).filter_map(of_run).collect();
+        let fired = fired.into_iter().chain(seat.failed.clone()).chain(warnings).filter_map(of_run).collect();
         let candidate = self.rollout.state().candidate();
         let sick = seat.unhealthy.iter().find(|(slot, _)| run.is_some() && *slot == candidate);
         let sick = sick.map(|(slot, why)| format!("{} is not healthy at {why}", slot.as_str()));
         seat.is_held_briefly = hold.as_ref().is_some_and(|hold| hold.is_brief);
         let hold = hold.map(|hold| hold.why).or(sick);
         let is_first = seat.leads && seat.proposed.is_none() && !seat.fleet.has_state();
-        self.rollout.consider(Others { counted, fired, hold }, self.clock.now());
+        self.rollout.consider(Others { counted, fired, hold }, now);
         if is_first {
             self.found_fleet();
         }

@@ -1,6 +1,7 @@
 //! Orders of operators in a fleet: any guard takes one, the guard that leads decides on it, and the result comes back with
 //! the state that carries it out.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -121,6 +122,21 @@ impl Controller {
             return None;
         }
         Some(pending)
+    }
+
+    /// An order is carried out. What was ordered before it and still waits for the fleet must not undo it afterwards.
+    pub(in crate::control::controller) fn refuse_overtaken(&mut self, by: OrderId) {
+        let Some(seat) = &mut self.seat else { return };
+        let Some(at) = seat.deciding.get(&by).copied() else { return };
+        let is_older = |pending: &PendingCommand| {
+            let since = pending.order.and_then(|id| seat.deciding.get(&id));
+            since.is_some_and(|since| *since < at)
+        };
+        let (overtaken, left): (VecDeque<_>, VecDeque<_>) = seat.waiting.drain(..).partition(is_older);
+        seat.waiting = left;
+        for pending in overtaken {
+            pending.refuse("a later order was carried out while this one waited for the fleet".to_owned());
+        }
     }
 
     /// Decides on orders, one at a time.

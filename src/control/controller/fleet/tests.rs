@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
+use crate::config::notify::{Channel, Receiver, Secret};
 use crate::config::{self, Environment};
 use crate::control::commands::{CommandResult, PendingCommand, RolloutCommand};
 use crate::control::controller::{Settings, Setup};
 use crate::control::fleet::{Fleet, FleetHold, FleetOrder};
 use crate::control::fleet_report::{CandidateState, FleetReport};
+use crate::control::notify::Notifier;
 use crate::control::rollout_record::Pictures;
 use crate::rollout::state::ServerSurface;
 use crate::rollout::{Stage, Timestamp};
@@ -389,20 +391,47 @@ fn an_order_waits_a_while_for_guards_that_have_still_to_count() {
 }
 
 #[test]
+fn an_order_that_waits_does_not_undo_a_later_one() {
+    let mut guard = Guard::start();
+    guard.leads();
+    guard.start_rollout();
+    guard.take_over();
+    guard.fleet.script().view = Some(held("b has not counted under the present state yet", true));
+    let promote = RolloutCommand::Promote { force: true, accept: Vec::new() };
+    for (number, command) in [(1, promote), (2, RolloutCommand::Pause)] {
+        let order = FleetOrder { command, who: "an operator".to_owned() };
+        guard.fleet.script().says.push_back(FleetEvent::Decide(OrderId(7, number), Box::new(order)));
+        guard.wake();
+        guard.runtime.block_on(tokio::time::advance(Duration::from_millis(100)));
+    }
+    let decision = guard.fleet.decisions().pop().unwrap();
+    assert!(matches!(decision.order, Some((OrderId(7, 2), OrderResult::Done(..)))), "{decision:?}");
+    let (id, why) = guard.runtime.block_on(guard.controller.refusals.1.recv()).unwrap();
+    assert!(id == OrderId(7, 1) && why.contains("later order"), "{id:?}: {why}");
+    assert!(guard.controller.seat.as_ref().unwrap().waiting.is_empty());
+}
+
+#[test]
 fn a_decision_whose_response_was_lost_is_this_guards_when_the_fleet_has_it() {
     let mut guard = Guard::start();
+    let channel = Channel::Generic { url: Secret("http://127.0.0.1:9/".to_owned()) };
+    let receiver = Receiver { name: "a".to_owned(), events: Vec::new(), channel };
+    let entered = guard.runtime.enter();
+    guard.controller.notifier = Notifier::start(vec![receiver], &guard.controller.metrics);
+    drop(entered);
     guard.leads();
     guard.start_rollout();
     let decided = guard.fleet.decisions().pop().unwrap().state;
     guard.fleet.script().says.push_back(FleetEvent::NotTaken);
     guard.wake();
     assert_eq!(guard.stage(), Stage::Stable);
-    let lost = guard.controller.seat.as_ref().unwrap().taken_back.clone();
-    assert_eq!(lost.as_ref(), decided.history.last());
-    guard.fleet.script().says.push_back(FleetEvent::Follow(Box::new(decided)));
-    guard.wake();
-    assert_ne!(guard.stage(), Stage::Stable);
-    assert_eq!(guard.controller.seat.as_ref().unwrap().taken_back, None, "its receivers are notified, once");
+    assert_eq!(guard.controller.notifier.waiting(), 0);
+    for _ in 0..2 {
+        guard.fleet.script().says.push_back(FleetEvent::Follow(Box::new(decided.clone())));
+        guard.wake();
+        assert_ne!(guard.stage(), Stage::Stable);
+        assert_eq!(guard.controller.notifier.waiting(), 1, "its receivers are notified, once");
+    }
 }
 
 #[test]
@@ -418,6 +447,7 @@ fn a_trigger_that_only_warns_and_fires_here_alone_is_told_to_the_others() {
         let event = Event::Memory { slot: Slot::Green, used: 99, limit: 100 };
         guard.controller.rollout.observe(event, at);
     }
+    assert_eq!(guard.controller.own_warnings(now + lasts).len(), 1, "and counts if this guard leads");
     let facts = guard.controller.facts(now + lasts);
     let told: Vec<_> = facts.fired.iter().map(|(run, fired)| (run.as_str(), fired.trigger)).collect();
     assert_eq!(told, [("r1", crate::rollout::triggers::Trigger::Memory)]);
