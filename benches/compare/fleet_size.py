@@ -38,11 +38,11 @@ def main() -> None:
     for windows, size in (("usual", "3 kB"), ("largest", "24 kB")):
         measured = rows(profile, windows)
         print(f"windows of {size}", " | ".join(COLUMNS), *(" | ".join(f"{cell:g}" for cell in row) for row in measured), sep="\n")
-        for name, column in (("kB", 2), ("leader ms", 5)):
-            series[f"{name}, {size}"] = [(row[0], row[column]) for row in measured]
+        for name, column in (("kB", 2), ("leader", 5)):
+            series[f"{name} {size}"] = [(row[0], row[column]) for row in measured]
         series["exchanges"] = [(row[0], row[1]) for row in measured]
     path = ROOT / "docs" / "performance" / "fleet.svg"
-    plot.draw(path, "Load of a fleet on its store and its leader", "members", "a second", series)
+    plot.draw(path, "Load of a fleet on its store and its leader", "members", "exchanges, kB, leader's CPU ms, a second", series)
     print(path.relative_to(ROOT))
 
 

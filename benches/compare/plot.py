@@ -13,7 +13,7 @@ MORE = ["#111827", "#0f766e", "#7c3aed", "#be185d", "#a16207"]
 def short(number: float) -> str:
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if number >= size:
-            return f"{number / size:g}{letter}"
+            return f"{number / size:.3g}{letter}"
     return f"{number:.3g}"
 
 

@@ -61,7 +61,7 @@ impl Membership {
     }
 
     fn store(&self) -> Result<RedisStore, String> {
-        store::open(self.name.as_str(), &self.store, self.settings.response_timeout)
+        store::open(self.name.clone(), &self.store, self.settings.response_timeout)
             .map_err(|error| format!("fleet.store: {error}"))
     }
 

@@ -11,11 +11,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The store of this fleet; connects with its first exchange, each of which may take so long.
 pub(crate) fn open(
-    name: &str,
+    name: FleetName,
     store: &FleetStore,
     response_timeout: Duration,
 ) -> Result<RedisStore, StoreError> {
-    let name = FleetName::new(name).map_err(|error| StoreError::Unreachable(error.to_string()))?;
     let topology = match &store.topology {
         fleet::Topology::Single => Topology::Single,
         fleet::Topology::Sentinel { primary } => Topology::Sentinel { primary: primary.clone() },

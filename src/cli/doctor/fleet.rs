@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_fleet::Probed;
+use mcp_fleet::{FleetName, Probed};
 
 use super::diagnosis::{Diagnosis, State};
 use super::host::Running;
@@ -28,7 +28,8 @@ pub(super) fn look(config: &Config, guard: &Guard, running: &Running) -> Result<
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let probed = store::open(&fleet.name, &fleet.store, RESPONSE_TIMEOUT);
+    let name = FleetName::new(&fleet.name).map_err(|error| format!("fleet.name: {error}"))?;
+    let probed = store::open(name, &fleet.store, RESPONSE_TIMEOUT);
     let probed = probed.and_then(|store| runtime.block_on(store.probe()));
     // A name that is still being resolved must not hold the command.
     runtime.shutdown_background();
