@@ -19,6 +19,8 @@ type State = Option<(u64, u64, u64, i64, i64)>;
 
 /// The times of files are those of the kernel's last tick, up to 10 ms ago.
 const TICK: Duration = Duration::from_millis(20);
+/// A reload has read all its files within this time.
+const RELOAD_MAX: Duration = Duration::from_secs(10);
 
 /// The paths that are watched, as they were at the last reload.
 pub(super) struct Changes {
@@ -31,11 +33,13 @@ impl Changes {
     /// The files were read at some time after `read_since`. What has changed since then may have been read as it was before, so it counts as
     /// a change.
     pub(super) fn since(read_since: SystemTime, watch: &Watch) -> Changes {
-        let found: Vec<Option<Metadata>> = watch.paths.iter().map(|path| metadata(path)).collect();
-        let latest = found.iter().map(|found| found.as_ref().map(state)).collect();
+        let latest = states(&watch.paths);
         let oldest = read_since.checked_sub(TICK).unwrap_or(UNIX_EPOCH);
-        let read = |found: &&Metadata| changed_at(found) < oldest;
-        let counted = found.iter().map(|found| found.as_ref().filter(read).map(state)).collect();
+        // A link on the way to a file that is replaced leaves the file's own times as they are, and changes its folder.
+        let is_old = |path: &Path| metadata(path).is_none_or(|found| changed_at(&found) < oldest);
+        let was_read = |path: &PathBuf| is_old(path) && path.parent().is_none_or(is_old);
+        let counted = watch.paths.iter().zip(&latest);
+        let counted = counted.map(|(path, state)| state.filter(|_| was_read(path))).collect();
         Changes { paths: watch.paths.clone(), latest, counted }
     }
 
@@ -84,8 +88,8 @@ pub(super) async fn watch(reloader: Arc<Reloader>, handle: Handle, mut changes: 
         let now = SystemTime::now();
         let watch = reloader.watched();
         if watch.paths != changes.paths {
-            // A reload has named other paths since the last time.
-            changes = Changes::since(asked_at, &watch);
+            // A reload has named other paths since the last time, and may have begun to read before that.
+            changes = Changes::since(asked_at.checked_sub(RELOAD_MAX).unwrap_or(UNIX_EPOCH), &watch);
         }
         asked_at = now;
         tokio::time::sleep(watch.interval).await;
@@ -179,6 +183,15 @@ mod tests {
         publish("..1");
         symlink("..data/guard.toml", at("guard.toml")).unwrap();
         let mut changes = watch(&[&at("guard.toml"), folder.path()]);
+        // Written before the configuration is read for the first time, and put in its place afterwards.
+        fs::create_dir(at("..3")).unwrap();
+        fs::write(at("..3").join("guard.toml"), "new").unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+        let read_since = SystemTime::now();
+        symlink("..3", at("..data_tmp")).unwrap();
+        fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        let by_file = Watch { paths: vec![at("guard.toml")], interval: Duration::from_secs(1) };
+        assert_eq!(Changes::since(read_since, &by_file).settled(), [at("guard.toml")]);
         publish("..2");
         assert!(changes.settled().is_empty());
         assert_eq!(changes.settled(), [at("guard.toml"), folder.path().to_owned()]);

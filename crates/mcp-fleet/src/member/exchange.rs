@@ -8,7 +8,7 @@ use super::messages::{Event, Output};
 use super::pending::Sent;
 use super::roster::Roster;
 use super::{ABSTAINS, Member};
-use crate::envelope::{Envelope, Stamp};
+use crate::envelope::Stamp;
 use crate::moment::Moment;
 use crate::names::MemberId;
 use crate::record::{Record, Window};
@@ -196,12 +196,7 @@ impl<W: Window> Member<W> {
                 }
             }
         }
-        let Some(next) = self.lead.as_mut().and_then(|lead| lead.next.take()) else { return };
-        // The decider may have proposed again what was just written.
-        let is_new = |followed: &Envelope| followed.state != next.state || !next.done.is_empty();
-        if self.following.followed().is_none_or(is_new) {
-            self.propose(next, now, out);
-        }
+        self.propose_next(now, out);
     }
 
     fn take_state(

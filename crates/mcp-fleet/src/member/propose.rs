@@ -18,13 +18,23 @@ impl<W: Window> Member<W> {
                 let generation = base.stamp.generation + 1;
                 self.publish(base, generation, epoch, proposal);
             }
-            // The way back waits for what is being written, and for nothing else.
+            // The way back waits for what is being written, and until the store's state is this member's.
             Err(ProposalRefusal::Busy) if proposal.direction == Direction::Back => {
                 if let Some(lead) = &mut self.lead {
                     lead.next = Some(proposal);
                 }
             }
             Err(refusal) => out.push(Output::Event(Event::ProposalRefused(refusal))),
+        }
+    }
+
+    /// Proposes the way back that has waited, if there is one.
+    pub(super) fn propose_next(&mut self, now: Moment, out: &mut Vec<Output>) {
+        let Some(next) = self.lead.as_mut().and_then(|lead| lead.next.take()) else { return };
+        // The decider may have proposed again what was just written.
+        let is_new = |followed: &Envelope| followed.state != next.state || !next.done.is_empty();
+        if self.following.followed().is_none_or(is_new) {
+            self.propose(next, now, out);
         }
     }
 
@@ -80,18 +90,24 @@ impl<W: Window> Member<W> {
     /// What a leader does without being asked: puts orders forward, and brings the fleet together under one generation.
     pub(super) fn lead_on(&mut self, now: Moment, out: &mut Vec<Output>) {
         let Some(epoch) = self.leads(now) else { return };
-        let base = self.base().cloned();
+        let (base, is_apart) = (self.base().cloned(), self.is_apart());
         let Some(lead) = &mut self.lead else { return };
         for (member, order) in lead.undecided(base.as_ref(), now) {
             out.push(Output::Decide { member, order });
         }
-        if lead.publication.is_some() || !self.rules.keep(Rule::WriteAbove) {
+        if lead.publication.is_some() {
+            return;
+        }
+        // The store's state may be this member's again without anything having been written.
+        if lead.next.is_some() && !is_apart {
+            return self.propose_next(now, out);
+        }
+        if !self.rules.keep(Rule::WriteAbove) {
             return;
         }
         let base = base.unwrap_or_default();
         let own = base.stamp;
         let (ahead, latest) = (lead.ahead(own), lead.latest(own, self.settings.share_lease, now));
-        let is_apart = self.is_apart();
         match latest {
             _ if !is_apart && ahead.is_none() => return,
             Latest::Unknown if is_apart && self.rules.keep(Rule::Yield) => return,
