@@ -13,7 +13,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Schedules that have found a fault, beyond the first.
-const HAVE_FOUND: &[u64] = &[7_688, 12_569, 17_480, 24_929, 50_198, 56_714];
+const HAVE_FOUND: &[u64] = &[7_688, 12_569, 17_480, 24_929, 50_198, 56_714, 62_278];
 
 #[test]
 fn every_schedule_keeps_the_invariants_of_a_fleet() {
@@ -29,6 +29,8 @@ fn every_schedule_keeps_the_invariants_of_a_fleet() {
     for seed in schedules.chain(HAVE_FOUND.iter().copied()) {
         let watch = World::new(seed, Rules::default()).run();
         assert_eq!(watch.violation, None, "replay with FLEET_SEED={seed}");
+        let late = watch.ways_back.iter().find(|micros| **micros >= 1_000_000);
+        assert_eq!(late, None, "microseconds of a way back; replay with FLEET_SEED={seed}");
         forward += watch.forward;
         back += watch.back;
         ways_back.extend(watch.ways_back);

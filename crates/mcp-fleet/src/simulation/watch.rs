@@ -151,7 +151,12 @@ impl Watch {
             self.violated(at, format!("{node} follows {:?}, which no leader has written", new.stamp));
         }
         let state = State::decode(&new.state);
-        if state.phase == Phase::Back && self.trigger.is_some_and(|(_, run)| run == state.run) {
+        // One that follows the way back already sends its candidate no calls: a further state of it is none of the way.
+        let old = self.written.get(&before).map(|old| State::decode(old));
+        let is_back = |state: State| {
+            state.phase == Phase::Back && self.trigger.is_some_and(|(_, run)| run == state.run)
+        };
+        if is_back(state) && !old.is_some_and(is_back) {
             self.last_followed = at;
         }
         self.followers.entry(new.stamp).or_default().insert(node.clone());
