@@ -293,7 +293,9 @@ impl Entry {
             Lease::None => wanted > 0.0,
             // What is held without use, or was given up, may be what others wait for.
             Lease::Granted { parts, .. } if parts >= WHOLE / 100 || parts < self.told => true,
-            Lease::Granted { .. } | Lease::Even { .. } => {
+            // The request before may be lost: the first one that gets through must say what the guard uses.
+            Lease::Even { .. } => true,
+            Lease::Granted { .. } => {
                 wanted > 0.0 || self.can_release(wanted) || now.since(self.asked) >= terms / 4
             }
         }
