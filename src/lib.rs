@@ -51,3 +51,4 @@ mod telemetry;
 mod tls;
 #[cfg(feature = "traces")]
 mod traces;
+mod worker;

@@ -40,6 +40,9 @@ mod proxy {
     }
 }
 
+#[path = "../../src/worker.rs"]
+mod worker;
+
 /// What the files above name by way of their own crate.
 mod rollout {
     pub(crate) mod stage {

@@ -22,7 +22,7 @@ use crate::proxy::fairness::semaphore::{AcquireError, Bounds, FairSemaphore, Joi
 use crate::proxy::state::traffic_split::{SplitCell, TrafficSplit, VersionCap};
 use crate::{How, Model};
 
-pub(super) const ALL: [Model; 13] = [
+pub(super) const ALL: [Model; 15] = [
     Model { name: "a permit passes from one call to the next", how: How::Every, run: a_permit_passes_on },
     Model { name: "a wait is dropped while its permit is granted", how: How::Every, run: a_wait_is_dropped },
     Model { name: "calls of three clients take turns", how: How::Random, run: three_clients_take_turns },
@@ -39,6 +39,12 @@ pub(super) const ALL: [Model; 13] = [
         run: the_last_ends_the_drain,
     },
     Model { name: "nothing of before is taken again", how: How::Every, run: nothing_retired_is_taken },
+    Model {
+        name: "nothing of before is taken from another worker",
+        how: How::Every,
+        run: nothing_retired_is_taken_over,
+    },
+    Model { name: "two workers never have one connection", how: How::Every, run: one_worker_takes_over },
     Model { name: "a call that waits sees the new split", how: How::Every, run: a_new_split_is_seen },
 ];
 
@@ -253,23 +259,55 @@ fn a_connection_is_evicted() {
 
 /// A call puts its connection back, and takes one, while the backend is replaced. Each connection is its generation.
 fn nothing_retired_is_taken() {
-    let shelf = Arc::new(IdleConnections::new(1, NEVER));
-    shelf.put(0, 0, Instant::now());
+    let shelf = Arc::new(IdleConnections::new(1, 1, NEVER));
+    shelf.put(0, 0, 0, Instant::now());
     let (calling, replacing) = (shelf.clone(), shelf.clone());
     let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
         Box::new(move || {
-            let own = calling.take(Instant::now(), |_| true).unwrap_or_else(|| calling.generation());
-            calling.put(own, own, Instant::now());
+            let own = calling.take(0, Instant::now(), |_| true).unwrap_or_else(|| calling.generation());
+            calling.put(0, own, own, Instant::now());
             assert!(calling.idle() <= 1);
         }),
         Box::new(move || {
             replacing.invalidate();
-            let taken = replacing.take(Instant::now(), |_| true);
+            let taken = replacing.take(0, Instant::now(), |_| true);
             assert_eq!(taken.unwrap_or(1), 1, "it was made before");
         }),
     ];
     together(actors);
-    assert_eq!(shelf.take(Instant::now(), |_| true).unwrap_or(1), 1, "it was made before");
+    assert_eq!(shelf.take(0, Instant::now(), |_| true).unwrap_or(1), 1, "it was made before");
+}
+
+/// The same with two workers: the call of the second puts its connection back, and the first takes what it finds.
+fn nothing_retired_is_taken_over() {
+    let shelf = Arc::new(IdleConnections::new(2, 2, NEVER));
+    let (calling, replacing) = (shelf.clone(), shelf.clone());
+    let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
+        Box::new(move || calling.put(1, 0, 0, Instant::now())),
+        Box::new(move || {
+            replacing.invalidate();
+            assert_eq!(replacing.take(0, Instant::now(), |_| true), None, "it was made before");
+        }),
+    ];
+    together(actors);
+    assert_eq!(shelf.take(1, Instant::now(), |_| true), None, "it was made before");
+}
+
+/// Two workers want the connection of the first.
+fn one_worker_takes_over() {
+    let shelf = Arc::new(IdleConnections::new(2, 2, NEVER));
+    shelf.put(0, 7, 0, Instant::now());
+    let taken = Arc::new(AtomicUsize::new(0));
+    let take = |worker| -> Box<dyn FnOnce() + Send> {
+        let (shelf, taken) = (shelf.clone(), taken.clone());
+        Box::new(move || {
+            if shelf.take(worker, Instant::now(), |_| true).is_some() {
+                taken.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    };
+    together(vec![take(0), take(1)]);
+    assert_eq!((taken.load(Ordering::SeqCst), shelf.idle()), (1, 0));
 }
 
 fn a_new_split_is_seen() {

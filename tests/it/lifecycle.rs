@@ -1,8 +1,10 @@
 //! Contract, section 13: start, readiness and the end.
 
+use std::collections::BTreeSet;
+
 use rustix::process::Signal;
 
-use mcp_testkit::{backend, call, eventually, ok, post, result};
+use mcp_testkit::{Guard, backend, call, eventually, ok, post, result};
 
 use crate::guard;
 
@@ -98,4 +100,66 @@ async fn a_second_signal_ends_the_drain() {
     guard.signal(Signal::TERM);
     guard.ended().await;
     assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn client_connections_are_spread_evenly_over_the_threads() {
+    let guard = guard().token("t").on_tcp().listen("threads = 4").start().await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        let mut client = guard.connect().await;
+        assert_eq!(client.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+        clients.push(client);
+    }
+    assert_eq!(connections_by_thread(&guard), [3, 3, 3, 3]);
+}
+
+/// How many client connections each epoll instance of the guard has, of those that have any.
+fn connections_by_thread(guard: &Guard) -> Vec<usize> {
+    let port = guard.listen_address().rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    // Field 1 is the local address, 3 the state, of which 1 is open, and 9 the inode.
+    let of_clients: Vec<u64> = sockets
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "01")
+        .map(|fields| fields[9].parse().unwrap())
+        .collect();
+    let of_process = std::fs::read_dir(format!("/proc/{}/fdinfo", guard.pid())).unwrap();
+    // A file may be closed meanwhile.
+    let texts = of_process.filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok());
+    let of_epoll = |text: String| {
+        let inodes = text.lines().filter(|line| line.starts_with("tfd:"));
+        let inodes = inodes.filter_map(|line| line.split("ino:").nth(1)?.split_whitespace().next());
+        let inodes = inodes.map(|inode| u64::from_str_radix(inode, 16).unwrap());
+        inodes.filter(|inode| of_clients.contains(inode)).collect::<BTreeSet<_>>()
+    };
+    // A runtime has several descriptors of its instance.
+    let instances: BTreeSet<_> = texts.map(of_epoll).collect();
+    instances.iter().map(BTreeSet::len).filter(|connections| *connections > 0).collect()
+}
+
+#[tokio::test]
+async fn sigterm_finishes_what_is_in_flight_on_every_thread() {
+    let backend = backend().await;
+    let mut guard = guard().token("t").upstream(&backend).listen("threads = 4").start().await;
+    let mut calls = Vec::new();
+    for number in 0..8 {
+        let mut client = guard.connect().await;
+        client.send(post("t", "", &call(number, "tools/call"))).await;
+        let mut peer = backend.accept().await;
+        peer.request().await;
+        calls.push((number, client, peer));
+    }
+    // One whose request has not come yet: it was accepted, and the drain waits for it.
+    let mut silent = guard.connect().await;
+    guard.signal(Signal::TERM);
+    guard.logged("stopping: ").await;
+    assert_eq!(silent.rest().await, b"");
+    for (number, mut client, mut peer) in calls {
+        peer.send(ok(&result(number))).await;
+        let answer = client.response().await;
+        assert_eq!((&answer.json()["id"], answer.field("connection")), (&number.into(), Some("close")));
+    }
+    assert!(guard.ended().await.success());
 }

@@ -9,6 +9,7 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("upstream", &["http1", "tls"]),
     ("parity", &["wire"]),
     ("client", &["wire", "upstream", "tls"]),
+    ("worker", &[]),
     ("histogram", &[]),
     ("incident", &[]),
     ("systemd_journal", &[]),
@@ -18,7 +19,10 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("dependency", &["wire", "upstream", "client", "config"]),
     ("identity", &["wire", "policy", "client", "config"]),
     ("telemetry", &["http1", "histogram", "wire", "policy", "upstream", "parity", "rollout", "config"]),
-    ("proxy", &["http1", "wire", "policy", "upstream", "parity", "rollout", "tls", "config", "telemetry"]),
+    (
+        "proxy",
+        &["worker", "http1", "wire", "policy", "upstream", "parity", "rollout", "tls", "config", "telemetry"],
+    ),
     (
         "control",
         &[

@@ -185,6 +185,7 @@ mod tests {
         let settings = PoolSettings {
             address: Address::Tcp(listener.local_addr().unwrap()),
             tls,
+            workers: 1,
             idle_max: 1,
             idle_time: Duration::from_secs(60),
             connect_time: Duration::from_secs(10),

@@ -16,9 +16,10 @@ use tokio::time::Instant;
 use crate::http1::FieldSpans;
 use crate::proxy::backend::dial::{Dialed, Dialer};
 use crate::proxy::backend::idle_connections::IdleConnections;
-use crate::proxy::backend::socket::Socket;
+use crate::proxy::backend::socket::{Registered, Socket};
 use crate::tls::ClientTls;
 use crate::upstream::Address;
+use crate::worker;
 
 /// The connections of one backend.
 pub(crate) struct Pool {
@@ -38,6 +39,8 @@ pub(crate) struct Pool {
 pub(crate) struct PoolSettings {
     pub(crate) address: Address,
     pub(crate) tls: Option<ClientTls>,
+    /// Threads that take and put connections, each of which prefers its own.
+    pub(crate) workers: usize,
     pub(crate) idle_max: usize,
     pub(crate) idle_time: Duration,
     pub(crate) connect_time: Duration,
@@ -52,6 +55,8 @@ pub(crate) struct Connection {
     of_name: Option<SocketAddr>,
     /// The generation under which it was opened.
     pub(crate) generation: u64,
+    /// The worker with whose runtime its socket is registered.
+    worker: usize,
     pub(crate) reused: Reused,
     /// The spans of a response's fields: allocated once for a connection.
     pub(crate) spans: FieldSpans,
@@ -67,7 +72,7 @@ pub(crate) enum Reused {
 impl Pool {
     /// `previous` leads to the same address, under an older configuration.
     pub(crate) fn new(settings: PoolSettings, previous: Option<&Pool>) -> Pool {
-        let idle = IdleConnections::new(settings.idle_max, settings.idle_time);
+        let idle = IdleConnections::new(settings.workers, settings.idle_max, settings.idle_time);
         let tls = settings.tls.clone();
         let dialer = Arc::new(match previous {
             Some(previous) => previous.dialer.renewed(tls),
@@ -81,9 +86,10 @@ impl Pool {
     /// for a call.
     pub(crate) fn take(&self, now: Instant) -> Option<Box<Connection>> {
         self.check_socket_replaced(now);
-        let mut connection = self.idle.take(now.into(), |connection| self.is_usable(connection))?;
+        let worker = worker::index();
+        let mut connection = self.idle.take(worker, now.into(), |connection| self.is_usable(connection))?;
         connection.reused = Reused::Pooled;
-        Some(connection)
+        if connection.worker == worker { Some(connection) } else { connection.taken_over(worker) }
     }
 
     /// Opens a connection, within the connect timeout.
@@ -92,14 +98,14 @@ impl Pool {
         let generation = self.idle.generation();
         let opening = self.dialer.connect(self.settings.connect_time);
         let Dialed { socket, of_name } = Box::pin(opening).await?;
-        let (reused, spans) = (Reused::Fresh, FieldSpans::default());
-        Ok(Box::new(Connection { socket, of_name, generation, reused, spans }))
+        let (worker, reused, spans) = (worker::index(), Reused::Fresh, FieldSpans::default());
+        Ok(Box::new(Connection { socket, of_name, generation, worker, reused, spans }))
     }
 
     /// Keeps a clean connection for the next call.
     pub(crate) fn put(&self, connection: Box<Connection>, now: Instant) {
-        let generation = connection.generation;
-        self.idle.put(connection, generation, now.into());
+        let (worker, generation) = (connection.worker, connection.generation);
+        self.idle.put(worker, connection, generation, now.into());
     }
 
     /// Invalidates everything if the path leads to another socket than before: the old process may live on for a while, and
@@ -135,6 +141,17 @@ impl Pool {
 }
 
 impl Connection {
+    /// Registers its socket with the runtime of this worker. Without it, every response would wake the other worker first.
+    fn taken_over(self: Box<Connection>, worker: usize) -> Option<Box<Connection>> {
+        let Connection { socket, of_name, generation, worker: before, reused, spans } = *self;
+        let (socket, worker) = match socket.registered_here().ok()? {
+            Registered::Here(socket) => (socket, worker),
+            // It works here too, and goes back to its own worker.
+            Registered::There(socket) => (socket, before),
+        };
+        Some(Box::new(Connection { socket, of_name, generation, worker, reused, spans }))
+    }
+
     /// Whether the backend has neither closed it nor sent anything on it.
     pub(crate) fn is_idle_clean(&mut self) -> bool {
         self.socket.is_idle_clean()
@@ -201,7 +218,14 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let address = Address::Unix(path);
         let pool = Pool::new(
-            PoolSettings { address, tls: None, idle_max, idle_time, connect_time: Duration::from_secs(1) },
+            PoolSettings {
+                address,
+                tls: None,
+                workers: 2,
+                idle_max,
+                idle_time,
+                connect_time: Duration::from_secs(1),
+            },
             None,
         );
         Backend { _directory: directory, listener, pool }
@@ -229,6 +253,33 @@ mod tests {
         let mut read = Vec::new();
         crate::proxy::io::read_more(&mut *taken, &mut read).await.unwrap();
         assert_eq!(read, b"x");
+    }
+
+    #[test]
+    fn a_pooled_connection_of_another_worker_is_registered_with_the_one_that_takes_it() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (first, second) = (runtime(), runtime());
+        let (backend, mut theirs) = first.block_on(async {
+            let backend = backend(8, LONG);
+            let (ours, theirs) = backend.open().await;
+            backend.pool.put(ours, Instant::now());
+            (backend, theirs)
+        });
+        let worker = std::thread::spawn(move || {
+            worker::begin(1);
+            second.block_on(async move {
+                let mut taken = backend.pool.take(Instant::now()).unwrap();
+                assert_eq!((taken.worker, taken.reused), (1, Reused::Pooled));
+                let mut read = Vec::new();
+                let waiting = crate::proxy::io::read_more(&mut *taken, &mut read);
+                // The thread of the first one does nothing from here on.
+                tokio::time::timeout(LONG, waiting).await.unwrap().unwrap();
+                backend.pool.put(taken, Instant::now());
+                assert_eq!((read, backend.pool.idle.idle()), (b"x".to_vec(), 1));
+            });
+        });
+        first.block_on(async { theirs.write_all(b"x").await.unwrap() });
+        worker.join().unwrap();
     }
 
     #[tokio::test]

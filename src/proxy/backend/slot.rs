@@ -50,6 +50,8 @@ pub(crate) struct SlotBounds {
     pub(crate) reserve: Bounds,
     pub(crate) held_max: usize,
     pub(crate) connect_time: Duration,
+    /// Threads that serve calls.
+    pub(crate) workers: usize,
 }
 
 impl SlotCalls {
@@ -103,6 +105,7 @@ impl SlotState {
         let settings = PoolSettings {
             address: backend.address.clone(),
             tls: backend.tls.clone(),
+            workers: bounds.workers,
             idle_max: backend.pool,
             idle_time: backend.pool_idle,
             connect_time: bounds.connect_time,

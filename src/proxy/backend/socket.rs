@@ -19,7 +19,23 @@ pub(crate) enum Socket {
     Tls(Box<TlsStream<client::TlsStream<TcpStream>>>),
 }
 
+/// With which runtime a socket is registered.
+pub(crate) enum Registered {
+    Here(Socket),
+    /// With the one that it was opened in.
+    There(Socket),
+}
+
 impl Socket {
+    /// Registers the socket with the runtime that calls this. A TLS session cannot be taken off its socket.
+    pub(crate) fn registered_here(self) -> io::Result<Registered> {
+        Ok(match self {
+            Socket::Unix(stream) => Registered::Here(Socket::Unix(UnixStream::from_std(stream.into_std()?)?)),
+            Socket::Tcp(stream) => Registered::Here(Socket::Tcp(TcpStream::from_std(stream.into_std()?)?)),
+            Socket::Tls(stream) => Registered::There(Socket::Tls(stream)),
+        })
+    }
+
     /// Whether the backend has neither closed the connection nor sent anything on it.
     ///
     /// On a Unix socket this costs no system call: Tokio remembers that nothing has arrived, and a write fails without a byte

@@ -1,14 +1,12 @@
 //! One connection: a head within its deadline, the policy's verdict, then a call, a route or a local reply, and the same
 //! again while the framing allows it. Requests on one connection are served in their order.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::Cache;
-use async_trait::async_trait;
-use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
-use pingora::server::ShutdownWatch;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -101,36 +99,44 @@ impl ConnectionHandler {
     }
 }
 
-#[async_trait]
-impl ServerApp for ConnectionHandler {
-    async fn process_new(self: &Arc<Self>, mut stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
-        let (connections_max, tls) = {
-            let snapshot = self.state.snapshot.load();
-            (snapshot.policy.limits().connections_max, snapshot.tls.clone())
-        };
-        let mut peer = Peer::of(&stream);
-        let address = peer.as_ref().map(|peer| peer.address);
-        let Some((mut guard, admission)) = self.state.drain.enter(connections_max, address) else {
-            match tls {
-                None => self.reject_connection(stream).await,
-                // A reply would take a handshake, which is what there is no room for.
-                Some(_) => self.state.metrics.connection_refused(),
-            }
-            return None;
-        };
+impl ConnectionHandler {
+    /// Counts a connection, where it is accepted: a drain waits for it from then on. None beyond the limit.
+    pub(crate) fn admit(&self, peer: Option<IpAddr>) -> Option<ConnectionGuard> {
+        let connections_max = self.state.snapshot.load().policy.limits().connections_max;
+        let (guard, admission) = self.state.drain.enter(connections_max, peer)?;
         self.state.metrics.connection_accepted();
         if admission == Admission::Evicting {
             self.state.metrics.connection_evicted();
         }
+        Some(guard)
+    }
+
+    /// Serves a connection to its end, or refuses one that was not admitted.
+    pub(crate) async fn serve(
+        &self,
+        mut stream: Stream,
+        peer: Option<IpAddr>,
+        admitted: Option<ConnectionGuard>,
+    ) {
+        let tls = self.state.snapshot.load().tls.clone();
+        let Some(mut guard) = admitted else {
+            return match tls {
+                None => self.reject_connection(stream).await,
+                // A reply would take a handshake, which is what there is no room for.
+                Some(_) => self.state.metrics.connection_refused(),
+            };
+        };
+        let mut peer = peer.map(Peer::at);
         let (mut idle_since, mut shown) = (Instant::now(), None);
         if let Some(tls) = tls {
             // Boxed, so that a connection in clear does not have its size.
-            let shaken = Box::pin(self.handshake(stream, &tls, &mut guard, idle_since)).await?;
+            let handshake = Box::pin(self.handshake(stream, &tls, &mut guard, idle_since));
+            let Some(shaken) = handshake.await else { return };
             (stream, shown, idle_since) = (shaken.stream, shaken.shown, Instant::now());
             let Some(peer) = peer.as_mut() else {
                 // Without an address it would be taken for a proxy on a Unix socket, whose word about its clients is believed.
                 log::warn!("a connection over TLS whose client has no address is closed");
-                return None;
+                return;
             };
             peer.scheme = Scheme::Https;
         }
@@ -146,7 +152,6 @@ impl ServerApp for ConnectionHandler {
         }
         .serve()
         .await;
-        None
     }
 }
 

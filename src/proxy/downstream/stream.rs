@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pingora::protocols::Stream;
-use pingora::protocols::l4::socket::SocketAddr;
 use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep};
 
@@ -50,15 +49,8 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// None on a Unix socket.
-    pub(crate) fn of(stream: &Stream) -> Option<Peer> {
-        match stream.get_socket_digest()?.peer_addr() {
-            Some(SocketAddr::Inet(address)) => {
-                let address = address.ip().to_canonical();
-                Some(Peer { address, text: address.to_string(), scheme: Scheme::Http })
-            }
-            Some(SocketAddr::Unix(_)) | None => None,
-        }
+    pub(crate) fn at(address: IpAddr) -> Peer {
+        Peer { address, text: address.to_string(), scheme: Scheme::Http }
     }
 }
 

@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use pingora::apps::ServerApp;
 use tokio::io::DuplexStream;
-use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::proxy::Error;
@@ -16,21 +14,16 @@ use crate::telemetry::Log;
 
 /// A connection handler without a listener.
 pub(crate) struct InProcessServer {
-    handler: Arc<ConnectionHandler>,
-    shutdown: watch::Receiver<bool>,
-    /// Kept, because its drop would signal a shutdown.
-    _running: watch::Sender<bool>,
+    handler: ConnectionHandler,
 }
 
 impl InProcessServer {
     pub(crate) fn new(config: Config, log: Log) -> Result<InProcessServer, Error> {
-        let handler = Arc::new(ConnectionHandler::new(Arc::new(ProxyState::new(config, log)?), 1));
-        let (running, shutdown) = watch::channel(false);
-        Ok(InProcessServer { handler, shutdown, _running: running })
+        Ok(InProcessServer { handler: ConnectionHandler::new(Arc::new(ProxyState::new(config, log)?), 1) })
     }
 
     /// Serves one connection to its end.
     pub(crate) async fn serve(&self, stream: DuplexStream) {
-        self.handler.process_new(Box::new(stream), &self.shutdown).await;
+        self.handler.serve(Box::new(stream), None, self.handler.admit(None)).await;
     }
 }

@@ -1,15 +1,16 @@
 //! From a configuration to a running Pingora server: bound listeners, services, and the drain.
 //!
-//! The listeners are bound here and passed to Pingora as if inherited: an address that is in use is an error at once
+//! The listeners are bound here, and the one of metrics is passed to Pingora as if inherited: an address that is in use is an error at once
 //! (Pingora would retry for half a minute and then panic in a task), and from then on the kernel queues connections.
 
+mod accept;
 pub(crate) mod handle;
 pub(crate) mod in_process;
 pub(crate) mod metrics;
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{IntoRawFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,11 @@ use pingora::server::{
 };
 use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
+use tokio::runtime;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use self::accept::{ClientListener, Workers, accept_until_drain};
 use super::Error;
 use super::drain::{Drain, ListenerGuard, Phase};
 use crate::config::Config;
@@ -32,13 +36,16 @@ use crate::proxy::server::metrics::MetricsService;
 use crate::proxy::state::ProxyState;
 use crate::telemetry::Log;
 use crate::upstream::Address;
+use crate::worker;
 use mcp_host::socket::{SocketFile, bind_unix};
 use mcp_host::socket_activation::{Inherited, InheritedListener, ListenAddr, SocketOwner};
 
 /// After the drain time, calls have this long to write their denial.
 const REPLY_GRACE: Duration = Duration::from_millis(500);
-/// From the end of accepting until the last accepted connection is counted.
+/// From the end of accepting until the scrape accepted last has begun.
 const ACCEPT_SETTLE: Duration = Duration::from_millis(100);
+/// Connections that the kernel queues at each listener, unless the system's own bound is lower.
+const BACKLOG: i32 = 65_535;
 /// How often expired idle connections to backends are closed.
 const EVICT_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -61,13 +68,12 @@ pub(crate) struct Server {
     socket_file: Option<SocketFile>,
 }
 
-/// A bound listener and the name under which Pingora finds it.
+/// A bound listener and its address as text.
 struct BoundListener {
     name: String,
     place: ListenAddr,
     owner: SocketOwner,
     listener: OwnedFd,
-    config: ListenerConfig,
 }
 
 impl Server {
@@ -80,10 +86,7 @@ impl Server {
         };
         let metrics_address = metrics.as_ref().and_then(|bound| bound.name.parse::<SocketAddr>().ok());
         let threads = config.listen.threads.max(1);
-        let listen = match &config.listen.address {
-            Address::Unix(_) => config.listen.address.to_string(),
-            Address::Tcp(_) | Address::Name { .. } => clients.name.clone(),
-        };
+        let listen = clients.name.clone();
         let state = Arc::new(ProxyState::new(config, log)?);
         let handle = Handle::new(state.clone(), listen, metrics_address);
         Ok(Server { state, clients, metrics, threads, handle, socket_file })
@@ -117,7 +120,9 @@ impl Server {
         let drain = state.drain.clone();
         let drain_time = state.snapshot.load().timeouts.drain;
         let conf = ServerConf {
-            threads,
+            // Every service has one thread: what is served by several is several services.
+            threads: 1,
+            work_stealing: false,
             // Pingora sleeps this long after the signal, on a thread that ends with the process.
             grace_period_seconds: Some(drain_time.as_secs() + 1),
             graceful_shutdown_timeout_seconds: Some(0),
@@ -127,15 +132,23 @@ impl Server {
         };
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
         server.bootstrap();
-        let app = ConnectionHandler::new(state.clone(), threads);
-        let mut clients = ListeningService::new("front", app, clients, &drain);
-        clients.evicts_idle = Some(state.clone());
-        server.add_boxed_service(Box::new(clients));
+        let mut workers = Vec::new();
+        for index in 1..threads {
+            let (started, runtime) = oneshot::channel();
+            workers.push(runtime);
+            let name = format!("worker {index}");
+            server.add_boxed_service(Box::new(WorkerService { name, index, started: Some(started) }));
+        }
+        let front = Front {
+            handler: Arc::new(ConnectionHandler::new(state.clone(), threads)),
+            listener: clients.into_client_listener(),
+            workers,
+            guard: drain.track_listener(),
+        };
+        server.add_boxed_service(Box::new(FrontService { state: state.clone(), front: Some(front) }));
         if let Some(bound) = metrics {
             let app = MetricsService::new(state.clone());
-            let mut service = ListeningService::new("metrics", app, bound, &drain);
-            service.inner.threads = Some(1);
-            server.add_boxed_service(Box::new(service));
+            server.add_boxed_service(Box::new(ListeningService::new("metrics", app, bound, &drain)));
         }
 
         let stop = DrainSignal { drain: drain.clone() };
@@ -179,25 +192,20 @@ fn bind(
         address: address.to_string(),
         source,
     };
-    // A connection reads into its own buffer, which it frees while it idles. Pingora's would be a second copy, kept for
-    // every connection.
-    let unbuffered = L4BufferSettings::unbuffered();
-    match address {
+    let failed_io = |source: std::io::Error| failed(source.into());
+    let (bound, file) = match address {
         Address::Tcp(wanted) => {
             let (listener, owner) = match inherited.take_tcp(*wanted) {
                 Some((listener, owner)) => (listener, owner),
-                None => {
-                    (TcpListener::bind(wanted).map_err(|source| failed(source.into()))?, SocketOwner::Server)
-                }
+                None => (TcpListener::bind(wanted).map_err(failed_io)?, SocketOwner::Server),
             };
-            listener.set_nonblocking(true).map_err(|source| failed(source.into()))?;
-            let bound = listener.local_addr().map_err(|source| failed(source.into()))?;
+            listener.set_nonblocking(true).map_err(failed_io)?;
+            let bound = listener.local_addr().map_err(failed_io)?;
             let (name, place) = (bound.to_string(), ListenAddr::Tcp(bound));
-            let config = ListenerConfig::tcp(name.as_str()).l4_buffer(unbuffered);
-            Ok((BoundListener { name, place, owner, listener: listener.into(), config }, None))
+            (BoundListener { name, place, owner, listener: listener.into() }, None)
         }
         // The configuration refuses it.
-        Address::Name { .. } => Err(failed("a listener has no name".into())),
+        Address::Name { .. } => return Err(failed("a listener has no name".into())),
         Address::Unix(path) => {
             let (listener, owner, file) = match inherited.take_unix(path) {
                 Some((listener, owner)) => (listener, owner, None),
@@ -206,19 +214,108 @@ fn bind(
                     (bound.listener, SocketOwner::Server, Some(bound.file))
                 }
             };
-            let name = path_name(path).map_err(failed)?;
-            let mut config = ListenerConfig::uds(name.as_str()).l4_buffer(unbuffered);
+            listener.set_nonblocking(true).map_err(failed_io)?;
             if owner == SocketOwner::Server {
-                config = config.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+                // The previous process may have had another mode.
+                let mode = std::fs::Permissions::from_mode(mode);
+                std::fs::set_permissions(path, mode).map_err(failed_io)?;
             }
             let place = ListenAddr::Unix(path.clone());
-            Ok((BoundListener { name, place, owner, listener: listener.into(), config }, file))
+            (BoundListener { name: address.to_string(), place, owner, listener: listener.into() }, file)
+        }
+    };
+    // Once more, because the standard library asks for far fewer.
+    rustix::net::listen(&bound.listener, BACKLOG).map_err(|errno| failed_io(errno.into()))?;
+    Ok((bound, file))
+}
+
+impl BoundListener {
+    fn into_client_listener(self) -> ClientListener {
+        match self.place {
+            ListenAddr::Tcp(_) => ClientListener::Tcp(self.listener),
+            ListenAddr::Unix(_) => ClientListener::Unix(self.listener),
         }
     }
 }
 
-fn path_name(path: &Path) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    path.to_str().map(str::to_owned).ok_or_else(|| "the path is not valid UTF-8".into())
+/// What the service for clients takes when it starts.
+struct Front {
+    handler: Arc<ConnectionHandler>,
+    listener: ClientListener,
+    /// The runtimes of the other workers, once they have started.
+    workers: Vec<oneshot::Receiver<runtime::Handle>>,
+    guard: ListenerGuard,
+}
+
+/// The listener for clients and the first worker.
+struct FrontService {
+    state: Arc<ProxyState>,
+    front: Option<Front>,
+}
+
+#[async_trait]
+impl ServiceWithDependents for FrontService {
+    async fn start_service(
+        &mut self,
+        _fds: Option<ListenFds>,
+        _shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+        _ready: ServiceReadyNotifier,
+    ) {
+        let Some(Front { handler, listener, workers, guard }) = self.front.take() else { return };
+        tokio::spawn(evict_idle(self.state.clone()));
+        tokio::spawn(resolve_names(self.state.clone()));
+        let mut runtimes = vec![runtime::Handle::current()];
+        for worker in workers {
+            // One that did not start is missed only as a thread.
+            runtimes.extend(worker.await);
+        }
+        let workers = Workers::new(runtimes);
+        if let Err(error) = accept_until_drain(listener, handler, workers, &self.state.drain).await {
+            log::error!("cannot accept connections: {error}");
+        }
+        drop(guard);
+    }
+
+    fn name(&self) -> &str {
+        "worker 0"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}
+
+/// A thread and a runtime for connections that [`FrontService`] accepts.
+struct WorkerService {
+    name: String,
+    index: usize,
+    started: Option<oneshot::Sender<runtime::Handle>>,
+}
+
+#[async_trait]
+impl ServiceWithDependents for WorkerService {
+    /// Returns at once: Pingora keeps the runtime until the server ends.
+    async fn start_service(
+        &mut self,
+        _fds: Option<ListenFds>,
+        _shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+        _ready: ServiceReadyNotifier,
+    ) {
+        worker::begin(self.index);
+        if let Some(started) = self.started.take() {
+            let _ = started.send(runtime::Handle::current());
+        }
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
 }
 
 /// Pingora's listening service, given a listener that is bound already.
@@ -228,16 +325,16 @@ struct ListeningService<A> {
     listener: Option<OwnedFd>,
     /// Held while connections may be accepted that are not counted yet.
     guard: Option<ListenerGuard>,
-    /// The state whose expired idle connections this service closes, if it is the one that does.
-    evicts_idle: Option<Arc<ProxyState>>,
 }
 
 impl<A> ListeningService<A> {
     fn new(title: &str, app: A, bound: BoundListener, drain: &Arc<Drain>) -> ListeningService<A> {
         let mut inner = Service::new(title.to_owned(), app);
-        inner.add_listener(bound.config);
+        inner.threads = Some(1);
+        inner
+            .add_listener(ListenerConfig::tcp(bound.name.as_str()).l4_buffer(L4BufferSettings::unbuffered()));
         let (listener, guard) = (Some(bound.listener), Some(drain.track_listener()));
-        ListeningService { inner, name: bound.name, listener, guard, evicts_idle: None }
+        ListeningService { inner, name: bound.name, listener, guard }
     }
 }
 
@@ -256,13 +353,8 @@ where
         if let (Some(fds), Some(listener)) = (&fds, self.listener.take()) {
             fds.lock().add(self.name.clone(), listener.into_raw_fd());
         }
-        if let Some(state) = self.evicts_idle.take() {
-            tokio::spawn(evict_idle(state.clone()));
-            tokio::spawn(resolve_names(state));
-        }
         ServiceWithDependents::start_service(&mut self.inner, fds, shutdown, listeners_per_fd, ready).await;
-        // Nothing is accepted any more. The connection accepted last is a task in the queue of this runtime, and has this
-        // long to be counted.
+        // Nothing is accepted any more. The connection accepted last is a task in the queue of this runtime.
         tokio::time::sleep(ACCEPT_SETTLE).await;
         drop(self.guard.take());
     }

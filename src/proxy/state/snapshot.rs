@@ -72,6 +72,7 @@ impl Snapshot {
             reserve: shares(reserve_of(limits.in_flight_max), limits.waiting_max),
             held_max: limits.held_max,
             connect_time: timeouts.connect,
+            workers: config.listen.threads,
         };
         let state = |slot: Slot| {
             let backend = config.backends[slot].clone()?;

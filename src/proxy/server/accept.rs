@@ -1,0 +1,298 @@
+//! The listener for clients: one task accepts, and each connection is served to its end by one worker, a thread with a runtime of its own.
+//!
+//! A socket is registered with the runtime that serves it and with no other, so workers share neither events nor tasks. There is one listener
+//! for all of them and not one for each: what waits in the queue of a listener is reset when it is closed, at every upgrade.
+//! Must not know HTTP.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pingora::protocols::Stream;
+use pingora::protocols::l4::stream::Stream as Socket;
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::runtime::Handle;
+
+use crate::proxy::downstream::connection::ConnectionHandler;
+use crate::proxy::drain::Drain;
+
+/// How long nothing is accepted after an error that would come again at once.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A bound listener for clients, which does not block.
+pub(super) enum ClientListener {
+    Tcp(OwnedFd),
+    Unix(OwnedFd),
+}
+
+/// The same, registered with the runtime that accepts.
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// An accepted connection, registered with no runtime.
+enum Accepted {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// The workers and how many connections each of them has.
+pub(super) struct Workers {
+    all: Vec<Worker>,
+    /// The one that is asked first, so that equals take turns.
+    next: usize,
+}
+
+struct Worker {
+    runtime: Handle,
+    open: Arc<AtomicUsize>,
+}
+
+/// A connection of a worker, until it is dropped.
+struct Open(Arc<AtomicUsize>);
+
+impl Workers {
+    pub(super) fn new(runtimes: impl IntoIterator<Item = Handle>) -> Workers {
+        let worker = |runtime| Worker { runtime, open: Arc::default() };
+        Workers { all: runtimes.into_iter().map(worker).collect(), next: 0 }
+    }
+
+    /// Serves a connection on the worker that has the fewest.
+    fn spawn(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+        let (before, from) = self.all.split_at(self.next);
+        let in_turn = from.iter().chain(before).enumerate();
+        let Some((step, worker)) = in_turn.min_by_key(|(_, worker)| worker.open.load(Ordering::Relaxed))
+        else {
+            return;
+        };
+        worker.open.fetch_add(1, Ordering::Relaxed);
+        let open = Open(worker.open.clone());
+        worker.runtime.spawn(async move {
+            let _open = open;
+            connection.await;
+        });
+        self.next = (self.next + step + 1) % self.all.len();
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts connections until the drain begins. A connection counts from the moment it is accepted, also while it is on its way to its worker.
+pub(super) async fn accept_until_drain(
+    listener: ClientListener,
+    handler: Arc<ConnectionHandler>,
+    mut workers: Workers,
+    drain: &Drain,
+) -> io::Result<()> {
+    let listener = Listener::new(listener)?;
+    let mut begun = pin!(drain.begun());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut begun => return Ok(()),
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((accepted, peer)) => {
+                let admitted = handler.admit(peer);
+                let handler = handler.clone();
+                workers.spawn(async move {
+                    match accepted.into_stream() {
+                        Ok(stream) => handler.serve(stream, peer, admitted).await,
+                        Err(error) => log::warn!("a connection is closed: {error}"),
+                    }
+                });
+            }
+            Err(error) if concerns_one_connection(&error) => {
+                log::debug!("a connection was not accepted: {error}");
+            }
+            Err(error) => {
+                log::error!("cannot accept connections: {error}");
+                tokio::select! {
+                    () = &mut begun => return Ok(()),
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+            }
+        }
+    }
+}
+
+impl Listener {
+    fn new(listener: ClientListener) -> io::Result<Listener> {
+        Ok(match listener {
+            ClientListener::Tcp(socket) => Listener::Tcp(TcpListener::from_std(socket.into())?),
+            ClientListener::Unix(socket) => Listener::Unix(UnixListener::from_std(socket.into())?),
+        })
+    }
+
+    /// The next connection, and the address of its client if that has one.
+    async fn accept(&self) -> io::Result<(Accepted, Option<IpAddr>)> {
+        Ok(match self {
+            Listener::Tcp(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                (Accepted::Tcp(socket.into_std()?), Some(peer.ip().to_canonical()))
+            }
+            Listener::Unix(listener) => (Accepted::Unix(listener.accept().await?.0.into_std()?), None),
+        })
+    }
+}
+
+impl Accepted {
+    /// Registers the connection with the runtime that calls this.
+    fn into_stream(self) -> io::Result<Stream> {
+        Ok(match self {
+            Accepted::Tcp(socket) => {
+                let socket = TcpStream::from_std(socket)?;
+                socket.set_nodelay(true)?;
+                Box::new(Socket::from(socket))
+            }
+            Accepted::Unix(socket) => Box::new(Socket::from(UnixStream::from_std(socket)?)),
+        })
+    }
+}
+
+/// Whether the next connection may be accepted nevertheless: accept(2) passes on what has happened to one.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    let of_one = [
+        Errno::CONNABORTED,
+        Errno::INTR,
+        Errno::PERM,
+        Errno::PROTO,
+        Errno::NETDOWN,
+        Errno::NOPROTOOPT,
+        Errno::HOSTDOWN,
+        Errno::NONET,
+        Errno::HOSTUNREACH,
+        Errno::OPNOTSUPP,
+        Errno::NETUNREACH,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| of_one.contains(&errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::path::Path;
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+    use crate::config::{self, Environment};
+    use crate::proxy::state::ProxyState;
+    use crate::telemetry::Log;
+
+    fn runtimes(count: usize) -> Vec<Runtime> {
+        (0..count).map(|_| Builder::new_current_thread().build().unwrap()).collect()
+    }
+
+    fn open(workers: &Workers) -> Vec<usize> {
+        workers.all.iter().map(|worker| worker.open.load(Ordering::Relaxed)).collect()
+    }
+
+    #[test]
+    fn connections_are_spread_evenly_over_the_workers() {
+        let runtimes = runtimes(3);
+        let mut workers = Workers::new(runtimes.iter().map(|runtime| runtime.handle().clone()));
+        for _ in 0..31 {
+            workers.spawn(pending());
+        }
+        assert_eq!(open(&workers), [11, 10, 10]);
+    }
+
+    #[test]
+    fn the_next_connections_go_to_the_worker_whose_own_have_ended() {
+        let runtimes = runtimes(2);
+        let mut workers = Workers::new(runtimes.iter().map(|runtime| runtime.handle().clone()));
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        for number in 0..8 {
+            // Every second one ends at once, which are all of the second worker's.
+            let ended = ended.clone();
+            workers.spawn(async move {
+                if number % 2 == 0 {
+                    pending::<()>().await;
+                }
+                ended.lock().unwrap().push(number);
+            });
+        }
+        for runtime in &runtimes {
+            runtime.block_on(async {
+                for _ in 0..8 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        assert_eq!(*ended.lock().unwrap(), [1, 3, 5, 7]);
+        assert_eq!(open(&workers), [4, 0]);
+        for _ in 0..3 {
+            workers.spawn(pending());
+        }
+        assert_eq!(open(&workers), [4, 3]);
+    }
+
+    fn state() -> Arc<ProxyState> {
+        let token =
+            |name: &str| (name == "MCP_BEARER_TOKEN").then(|| "swf_0123456789abcdef0123456789abcdef".into());
+        let environment = Environment { variable: &token, now: 1_800_000_000, shown_pairs: None };
+        let text = "[slots.blue]\naddress = \"127.0.0.1:9\"\n";
+        let loaded = config::build(Path::new("/etc/guard/guard.toml"), text, &environment);
+        let config = loaded.map_err(|found| found.problems).unwrap().config;
+        let log = Log::to(config.log.format, io::sink()).unwrap();
+        Arc::new(ProxyState::new(config, log).unwrap())
+    }
+
+    #[tokio::test]
+    async fn drain_waits_for_a_connection_that_its_worker_has_not_begun_to_serve() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = state();
+        let drain = state.drain.clone();
+        // Its thread is busy with something else for as long as this test runs.
+        let busy = Builder::new_current_thread().enable_all().build().unwrap();
+        let workers = Workers::new([busy.handle().clone()]);
+        let accepting = tokio::spawn({
+            let (drain, handler) = (drain.clone(), Arc::new(ConnectionHandler::new(state, 1)));
+            async move { accept_until_drain(ClientListener::Tcp(listener.into()), handler, workers, &drain).await }
+        });
+        let _client = TcpStream::connect(address).await.unwrap();
+        let accepted = async {
+            while drain.open() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), accepted).await.unwrap();
+        drain.begin();
+        accepting.await.unwrap().unwrap();
+        assert_eq!(drain.wait_idle(Instant::now()), Err(1));
+        busy.shutdown_background();
+        assert_eq!(drain.wait_idle(Instant::now()), Ok(()));
+    }
+
+    #[test]
+    fn only_an_error_of_one_connection_lets_the_next_be_accepted_at_once() {
+        for (errno, expected) in [
+            (Errno::CONNABORTED, true),
+            (Errno::PERM, true),
+            (Errno::MFILE, false),
+            (Errno::NFILE, false),
+            (Errno::NOBUFS, false),
+            (Errno::NOMEM, false),
+            (Errno::INVAL, false),
+        ] {
+            assert_eq!(concerns_one_connection(&errno.into()), expected, "{errno:?}");
+        }
+    }
+}
