@@ -31,6 +31,12 @@ impl<T> PerWorker<T> {
         PerWorker((0..workers.max(1)).map(|index| Padded(part(index))).collect())
     }
 
+    /// The part of this thread.
+    pub(crate) fn own(&self) -> &T {
+        let parts = &self.0;
+        &parts[index() % parts.len()].0
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|part| &part.0)
     }

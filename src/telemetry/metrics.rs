@@ -12,48 +12,36 @@ mod rollout;
 mod routes;
 mod shadow;
 mod slots;
+mod tally;
 mod tls;
 #[cfg(feature = "console")]
 mod totals;
 mod traces;
 
-use std::sync::OnceLock;
-
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 #[cfg(feature = "console")]
 pub(crate) use self::console::ConsoleRefusal;
 pub(crate) use self::dependencies::{DependencyMetrics, DependencyState, DependencyStatus};
 pub(crate) use self::fleet::{FleetGauges, FleetMetrics};
 use self::issuers::IssuerFamilies;
-use self::registration::{Registration, count, seconds};
+use self::registration::{Registration, count};
 pub(crate) use self::rollout::{Notified, RolloutMetrics};
 pub(crate) use self::routes::RouteGauges;
 pub(crate) use self::shadow::ShadowMetrics;
 use self::slots::SlotFamilies;
 pub(crate) use self::slots::SlotStatus;
+use self::tally::RequestTally;
+pub(crate) use self::tally::UpstreamConnection;
 pub(crate) use self::tls::{Handshake, TlsMetrics};
 #[cfg(feature = "console")]
 pub(crate) use self::totals::{Tally, Totals};
 use self::traces::TraceMetrics;
 
-use super::record::{Outcome, Record};
-use crate::policy::Denial;
+use super::record::Record;
 use crate::policy::identity::IssuerStatus;
 use crate::upstream::Slot;
-
-/// What stands where a label has no value of its own.
-const NONE: &str = "none";
-
-/// How a connection to a backend came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum UpstreamConnection {
-    Opened,
-    Reused,
-    /// The backend could not be reached.
-    Failed,
-}
 
 /// Why a call was sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,15 +95,8 @@ impl Reload {
 /// The registry and handles of every family.
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    server_duration: HistogramVec,
-    client_duration: HistogramVec,
-    denials: IntCounterVec,
-    auth_failures: IntCounterVec,
+    requests: RequestTally,
     slots: SlotFamilies,
-    upstream_connections: IntCounterVec,
-    /// Of each slot and result, once there was one.
-    upstream_connections_resolved: [[OnceLock<IntCounter>; 3]; 2],
     retries: IntCounterVec,
     connections: IntGauge,
     connections_accepted: IntCounter,
@@ -136,43 +117,13 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// A registry with every family.
-    pub(crate) fn new() -> Result<Metrics, prometheus::Error> {
+    /// A registry with every family, for this many threads that serve requests.
+    pub(crate) fn new(workers: usize) -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
         let add = Registration { registry: &registry };
         let metrics = Metrics {
-            requests: add.counters(
-                "mcp_guard_requests_total",
-                "Finished requests by slot, MCP method, tool, client and outcome.",
-                &["slot", "method", "tool", "client", "outcome"],
-            )?,
-            server_duration: add.histogram(
-                "mcp_server_operation_duration_seconds",
-                "Time from a request's head to the end of its answer, by method, tool and error type.",
-                &["mcp_method_name", "gen_ai_tool_name", "error_type"],
-            )?,
-            client_duration: add.histogram(
-                "mcp_client_operation_duration_seconds",
-                "Time from the first byte sent to a backend to its last, by slot, method, tool and error type.",
-                &["slot", "mcp_method_name", "gen_ai_tool_name", "error_type"],
-            )?,
-            denials: add.counters(
-                "mcp_guard_denials_total",
-                "Refusals by denial code.",
-                &["code"],
-            )?,
-            auth_failures: add.counters(
-                "mcp_guard_auth_failures_total",
-                "Requests without a valid token, by reason.",
-                &["reason"],
-            )?,
+            requests: RequestTally::new(&add, workers)?,
             slots: SlotFamilies::new(&add)?,
-            upstream_connections: add.counters(
-                "mcp_guard_upstream_connections_total",
-                "Connections to a backend by slot and result: opened, reused or failed.",
-                &["slot", "result"],
-            )?,
-            upstream_connections_resolved: Default::default(),
             retries: add.counters(
                 "mcp_guard_retries_total",
                 "Calls sent again by slot and reason: unsent (nothing was written), repeatable, or stand_in (for a candidate).",
@@ -206,46 +157,17 @@ impl Metrics {
             registry: registry.clone(),
         };
         add_process_info(&add)?;
-        metrics.name_denials();
         Ok(metrics)
-    }
-
-    /// Makes every code present from the first scrape, so that a rate over them starts at zero and an alert can name them.
-    fn name_denials(&self) {
-        for denial in Denial::all() {
-            self.denials.with_label_values(&[denial.code()]);
-        }
     }
 
     /// Counts one finished request.
     pub(crate) fn record(&self, record: &Record<'_>) {
         match record.route {
-            Some(route) => self.routes.record(route, record),
-            None => self.record_at_endpoint(record),
-        }
-        if let Some(denial) = record.denial {
-            self.denials.with_label_values(&[denial.code()]).inc();
-            if let Some(reason) = auth_failure(denial) {
-                self.auth_failures.with_label_values(&[reason]).inc();
+            Some(route) => {
+                self.routes.record(route, record);
+                record.denial.into_iter().for_each(|denial| self.requests.denied(denial));
             }
-        }
-    }
-
-    fn record_at_endpoint(&self, record: &Record<'_>) {
-        let slot = record.slot.map_or(NONE, Slot::as_str);
-        let method = record.method.map_or(NONE, |method| method.as_str());
-        let tool = record.tool.as_deref().unwrap_or_default();
-        let outcome = record.outcome.as_str();
-        self.requests.with_label_values(&[slot, method, tool, record.client_label, outcome]).inc();
-        if record.method.is_some() {
-            let error = if record.outcome == Outcome::Ok { "" } else { outcome };
-            self.server_duration
-                .with_label_values(&[method, tool, error])
-                .observe(seconds(record.total.unwrap_or_default()));
-            if let Some(upstream) = record.upstream {
-                let labels = [slot, method, tool, error];
-                self.client_duration.with_label_values(&labels).observe(seconds(upstream));
-            }
+            None => self.requests.record(record),
         }
     }
 
@@ -262,14 +184,7 @@ impl Metrics {
     }
 
     pub(crate) fn upstream_connection(&self, slot: Slot, how: UpstreamConnection) {
-        let (place, result) = match how {
-            UpstreamConnection::Opened => (0, "opened"),
-            UpstreamConnection::Reused => (1, "reused"),
-            UpstreamConnection::Failed => (2, "failed"),
-        };
-        let resolve = || self.upstream_connections.with_label_values(&[slot.as_str(), result]);
-        let of_slot = &self.upstream_connections_resolved[usize::from(slot == Slot::Green)];
-        of_slot[place].get_or_init(resolve).inc();
+        self.requests.upstream_connection(slot, how);
     }
 
     pub(crate) fn retried(&self, slot: Slot, why: Retry) {
@@ -355,12 +270,13 @@ impl Metrics {
     /// What was counted since the start.
     #[cfg(feature = "console")]
     pub(crate) fn totals(&self) -> Totals {
-        let (requests, client_duration) = (&self.requests, &self.client_duration);
+        let (requests, client_duration) = self.requests.merged();
         totals::Sources { requests, client_duration, memory: self.rollout.memory() }.totals()
     }
 
     /// Every family in the Prometheus text format.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        self.requests.merged();
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -372,25 +288,6 @@ fn add_process_info(add: &Registration<'_>) -> Result<(), prometheus::Error> {
     let build = add.gauges("mcp_guard_build_info", "Always 1; the version is the label.", &["version"])?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     add.registry.register(Box::new(ProcessCollector::for_self()))
-}
-
-/// The label of `mcp_guard_auth_failures_total`, for the refusals that are about tokens.
-fn auth_failure(denial: Denial) -> Option<&'static str> {
-    let concerns_tokens = matches!(
-        denial,
-        Denial::AuthorizationMissing
-            | Denial::TokensNotConfigured
-            | Denial::TokenInvalid(_)
-            | Denial::TokenExpired(_)
-            | Denial::JwtInvalid(_)
-            | Denial::JwtExpired
-            | Denial::InsufficientScope { .. }
-            | Denial::JwtKeysUnavailable
-            | Denial::TwoCredentials
-            | Denial::ApiKeyMissing
-            | Denial::ApiKeyInvalid
-    );
-    concerns_tokens.then(|| denial.code())
 }
 
 /// What is counted of the policy itself: what holds, and whom it stops.

@@ -18,7 +18,10 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["http1", "wire", "policy", "upstream", "parity", "rollout", "tls"]),
     ("dependency", &["wire", "upstream", "client", "config"]),
     ("identity", &["wire", "policy", "client", "config"]),
-    ("telemetry", &["http1", "histogram", "wire", "policy", "upstream", "parity", "rollout", "config"]),
+    (
+        "telemetry",
+        &["worker", "http1", "histogram", "wire", "policy", "upstream", "parity", "rollout", "config"],
+    ),
     (
         "proxy",
         &["worker", "http1", "wire", "policy", "upstream", "parity", "rollout", "tls", "config", "telemetry"],

@@ -235,6 +235,7 @@ fn every_metric_is_documented() {
         "metrics/routes.rs",
         "metrics/shadow.rs",
         "metrics/slots.rs",
+        "metrics/tally.rs",
         "metrics/tls.rs",
         "metrics/traces.rs",
     ];

@@ -66,7 +66,7 @@ async fn next(received: &mut mpsc::UnboundedReceiver<String>) -> String {
 }
 
 fn metrics() -> RolloutMetrics {
-    crate::telemetry::Metrics::new().unwrap().rollout()
+    crate::telemetry::Metrics::new(1).unwrap().rollout()
 }
 
 /// A worker that hardly pauses.

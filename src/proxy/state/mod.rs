@@ -81,7 +81,8 @@ impl ProxyState {
         };
         let shared_rates = config.shared_rates.clone();
         let started = shared_rates.as_ref().map_or_else(Instant::now, |rates| rates.since());
-        let metrics = Metrics::new().map_err(|source| Error::Metrics(Box::new(source)))?;
+        let metrics =
+            Metrics::new(config.listen.threads).map_err(|source| Error::Metrics(Box::new(source)))?;
         Ok(ProxyState {
             snapshot: ArcSwap::from_pointee(Snapshot::new(config, None)),
             traffic: SplitCell::new(split),

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_families_of_a_fleet_are_there_only_in_one_and_once() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new(1).unwrap();
         let text = || String::from_utf8(metrics.encode().unwrap()).unwrap();
         assert!(!text().contains("_fleet_"));
         let fleet = metrics.fleet().unwrap();

@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn calls_are_summed_by_slot_tool_and_client() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new(1).unwrap();
         called(&metrics, Slot::Blue, "a", Outcome::Ok, 3);
         called(&metrics, Slot::Blue, "a", Outcome::ToolError, 3);
         called(&metrics, Slot::Green, "b", Outcome::Timeout, 400_000);
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_quantile_is_told_in_milliseconds() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new(1).unwrap();
         for _ in 0..90 {
             called(&metrics, Slot::Blue, "a", Outcome::Ok, 3);
         }
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn no_name_is_left_out() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new(1).unwrap();
         for number in 0..100 {
             called(&metrics, Slot::Blue, &format!("tool{number}"), Outcome::Ok, 1);
         }

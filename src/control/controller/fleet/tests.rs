@@ -122,7 +122,7 @@ impl Guard {
         let nothing = Environment { variable: &|_| None, now: 1_800_000_000, shown_pairs: None };
         let loaded = config::build(Path::new("/nonexistent/guard.toml"), CONFIG, &nothing);
         let config = loaded.map_err(|findings| findings.to_string()).unwrap().config;
-        let (metrics, fleet) = (Metrics::new().unwrap(), FakeFleet::default());
+        let (metrics, fleet) = (Metrics::new(1).unwrap(), FakeFleet::default());
         let routes: Arc<Mutex<Vec<Split>>> = Arc::default();
         let (published, joined) = (routes.clone(), fleet.clone());
         let setup = Setup {
