@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mcp_traces::mix;
 
+use crate::worker::PerWorker;
+
 const LENGTH_MAX: usize = 64;
 
 /// A request's id: 1 to 64 letters, digits and `-_.@`, so that it is safe in a header, in JSON and in a log.
@@ -32,16 +34,22 @@ impl RequestId {
 pub(crate) struct RequestIds {
     start: u64,
     process: u64,
-    count: AtomicU64,
+    /// The numbers that come next: those of each worker have a range of their own.
+    next: PerWorker<AtomicU64>,
 }
 
+/// Far more than one worker can use, and there are at most 256.
+const NUMBERS_OF_WORKER: u64 = 1 << 48;
+
 impl RequestIds {
-    pub(crate) fn new() -> Result<RequestIds, getrandom::Error> {
-        Ok(RequestIds { start: getrandom::u64()?, process: getrandom::u64()?, count: AtomicU64::new(0) })
+    pub(crate) fn new(workers: usize) -> Result<RequestIds, getrandom::Error> {
+        let first = |worker| AtomicU64::new(worker as u64 * NUMBERS_OF_WORKER);
+        let next = PerWorker::new(workers, first);
+        Ok(RequestIds { start: getrandom::u64()?, process: getrandom::u64()?, next })
     }
 
     pub(crate) fn next(&self) -> RequestId {
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let number = self.next.own().fetch_add(1, Ordering::Relaxed);
         let unique = mix(self.start.wrapping_add(number));
         let mut bytes = [0; LENGTH_MAX];
         for (index, byte) in unique.to_be_bytes().into_iter().chain(self.process.to_be_bytes()).enumerate() {
@@ -59,12 +67,17 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::worker;
 
     #[test]
     fn ids_are_distinct_and_well_formed() {
-        let ids = RequestIds::new().unwrap();
-        let made: HashSet<String> = (0..10_000).map(|_| ids.next().as_str().to_owned()).collect();
-        assert_eq!(made.len(), 10_000);
+        let ids = RequestIds::new(4).unwrap();
+        let made_by = |index| {
+            worker::begin(index);
+            (0..10_000).map(|_| ids.next().as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let made: HashSet<String> = (0..4).flat_map(made_by).collect();
+        assert_eq!(made.len(), 40_000);
         assert!(made.iter().all(|id| id.len() == 32 && RequestId::parse(id.as_bytes()).is_some()));
     }
 

@@ -313,7 +313,7 @@ fn one_worker_takes_over() {
 fn a_new_split_is_seen() {
     let split =
         |slot| TrafficSplit { split: Split::all(slot), version_cap: VersionCap::None, stage: Stage::Stable };
-    let cell = Arc::new(SplitCell::new(split(Slot::Blue)));
+    let cell = Arc::new(SplitCell::new(2, &split(Slot::Blue)));
     let known = cell.load();
     let publishing = cell.clone();
     let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
@@ -330,7 +330,7 @@ fn a_new_split_is_seen() {
         }),
         Box::new(move || {
             thread::yield_now();
-            publishing.publish(split(Slot::Green));
+            publishing.publish(&split(Slot::Green));
         }),
     ];
     together(actors);

@@ -189,7 +189,7 @@ impl Handle {
 
     /// Replaces the traffic split in one pointer swap: the next call follows it.
     pub(crate) fn publish_split(&self, split: TrafficSplit) {
-        self.state.traffic.publish(split);
+        self.state.traffic.publish(&split);
     }
 
     /// The receiver of samples of finished calls; `None` once it is taken.

@@ -79,20 +79,20 @@ impl ProxyState {
             version_cap: VersionCap::None,
             stage: Stage::Stable,
         };
+        let workers = config.listen.threads;
         let shared_rates = config.shared_rates.clone();
         let started = shared_rates.as_ref().map_or_else(Instant::now, |rates| rates.since());
-        let metrics =
-            Metrics::new(config.listen.threads).map_err(|source| Error::Metrics(Box::new(source)))?;
+        let metrics = Metrics::new(workers).map_err(|source| Error::Metrics(Box::new(source)))?;
         Ok(ProxyState {
             snapshot: ArcSwap::from_pointee(Snapshot::new(config, None)),
-            traffic: SplitCell::new(split),
+            traffic: SplitCell::new(workers, &split),
             samples: Queue::new(SAMPLES_MAX),
             shadow_queue: ShadowQueue::new(),
             shadow: metrics.shadow(),
             metrics,
             log,
             drain: Arc::new(Drain::new()),
-            ids: RequestIds::new().map_err(Error::Random)?,
+            ids: RequestIds::new(workers).map_err(Error::Random)?,
             clock: Clock::new(),
             readiness: Readiness::default(),
             dependencies: Dependencies::default(),

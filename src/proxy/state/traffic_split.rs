@@ -11,6 +11,7 @@ use tokio::sync::futures::Notified;
 
 use crate::rollout::stage::Stage;
 use crate::upstream::{Slot, Split};
+use crate::worker::PerWorker;
 
 /// Whether newer protocol versions are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,36 +30,39 @@ pub(crate) struct TrafficSplit {
     pub(crate) stage: Stage,
 }
 
-/// The cell in which the split is published.
+/// The cell in which the split is published: a copy for each worker, because every call counts a reference to its split.
 pub(crate) struct SplitCell {
-    current: ArcSwap<TrafficSplit>,
+    current: PerWorker<ArcSwap<TrafficSplit>>,
     changed: Notify,
 }
 
 impl SplitCell {
-    pub(crate) fn new(split: TrafficSplit) -> SplitCell {
-        SplitCell { current: ArcSwap::from_pointee(split), changed: Notify::new() }
+    pub(crate) fn new(workers: usize, split: &TrafficSplit) -> SplitCell {
+        let copy = |_| ArcSwap::from_pointee(split.clone());
+        SplitCell { current: PerWorker::new(workers, copy), changed: Notify::new() }
     }
 
     /// The current split.
     pub(crate) fn load(&self) -> Arc<TrafficSplit> {
-        self.current.load_full()
+        self.current.own().load_full()
     }
 
     /// The slot that is stable now.
     pub(crate) fn stable(&self) -> Slot {
-        self.current.load().split.stable()
+        self.current.own().load().split.stable()
     }
 
     /// The current split, if it is not the known one.
     pub(crate) fn changed_since(&self, known: &Arc<TrafficSplit>) -> Option<Arc<TrafficSplit>> {
-        let current = self.current.load();
+        let current = self.current.own().load();
         (!Arc::ptr_eq(&current, known)).then(|| Arc::clone(&current))
     }
 
     /// Replaces the split. The next call follows it, and those that wait check again.
-    pub(crate) fn publish(&self, split: TrafficSplit) {
-        self.current.store(Arc::new(split));
+    pub(crate) fn publish(&self, split: &TrafficSplit) {
+        for current in self.current.iter() {
+            current.store(Arc::new(split.clone()));
+        }
         self.changed.notify_waiters();
     }
 
@@ -78,12 +82,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiting_call_sees_a_new_traffic_split() {
-        let cell = SplitCell::new(split(Slot::Blue));
+        let cell = SplitCell::new(2, &split(Slot::Blue));
         let known = cell.load();
         assert!(cell.changed_since(&known).is_none());
         let mut changed = std::pin::pin!(cell.changed());
         changed.as_mut().enable();
-        cell.publish(split(Slot::Green));
+        cell.publish(&split(Slot::Green));
         changed.await;
         assert_eq!(*cell.changed_since(&known).unwrap(), split(Slot::Green));
     }
