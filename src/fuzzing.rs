@@ -82,7 +82,7 @@ impl Connections {
         let variable = |name: &str| (name == "MCP_BEARER_TOKEN").then(|| OsString::from(token));
         let environment = Environment { variable: &variable, now: NOW, shown_pairs: None };
         let config = config::build(Path::new("/nonexistent/guard.toml"), text, &environment).ok()?.config;
-        let log = Log::to(config.log.format, std::io::sink()).ok()?;
+        let log = Log::to(config.log.format, 1, std::io::sink()).ok()?;
         InProcessServer::new(config, log).ok().map(Connections)
     }
 

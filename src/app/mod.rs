@@ -118,7 +118,7 @@ fn serve(
 ) -> Result<Drained, Error> {
     let Loaded { mut config, warnings, overrides } = loaded;
     let (watched, changes) = (config.reload.clone(), Changes::since(read_since, &config.reload));
-    let log = Log::start(config.log, reader()).map_err(Error::Log)?;
+    let log = Log::start(config.log, config.listen.threads, reader()).map_err(Error::Log)?;
     log_configuration(&warnings, &overrides);
     set_limits(&config);
 

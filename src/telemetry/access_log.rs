@@ -1,17 +1,15 @@
 //! The lines of the log, as JSON for machines and as text for people. Fields, not prose; never a body or a token.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 pub(crate) use super::record::Record;
 
 /// Appends the JSON line of a request. By hand: every request pays for it, and formatting machinery would cost ten times
 /// as much.
-pub(crate) fn json(record: &Record<'_>, second: &SecondText, now: Timestamp, out: &mut Vec<u8>) {
+pub(crate) fn json(record: &Record<'_>, second: &mut SecondText, now: Timestamp, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time\":\"");
     second.append(now, out);
     out.extend_from_slice(b"\",\"request_id\":");
@@ -185,27 +183,24 @@ fn push_milliseconds(out: &mut Vec<u8>, key: &[u8], duration: Duration) {
 
 /// The text of the current second, formatted at most once a second.
 pub(crate) struct SecondText {
-    formatted: ArcSwap<(i64, String)>,
+    second: i64,
+    text: String,
 }
 
 impl SecondText {
     pub(crate) fn new() -> SecondText {
-        SecondText { formatted: ArcSwap::from_pointee((i64::MIN, String::new())) }
+        SecondText { second: i64::MIN, text: String::new() }
     }
 
     /// Appends `2026-11-21T14:40:40.123Z`.
-    fn append(&self, now: Timestamp, out: &mut Vec<u8>) {
+    fn append(&mut self, now: Timestamp, out: &mut Vec<u8>) {
         let (second, millisecond) =
             (now.as_millisecond().div_euclid(1000), now.as_millisecond().rem_euclid(1000));
-        let formatted = self.formatted.load();
-        if formatted.0 == second {
-            out.extend_from_slice(formatted.1.as_bytes());
-        } else {
+        if self.second != second {
             let text = Timestamp::from_second(second).unwrap_or_default().to_string();
-            let text = text.trim_end_matches('Z').to_owned();
-            out.extend_from_slice(text.as_bytes());
-            self.formatted.store(Arc::new((second, text)));
+            (self.second, self.text) = (second, text.trim_end_matches('Z').to_owned());
         }
+        out.extend_from_slice(self.text.as_bytes());
         out.push(b'.');
         push_three_digits(out, millisecond.unsigned_abs());
         out.push(b'Z');
@@ -254,7 +249,7 @@ mod tests {
     #[test]
     fn a_request_is_one_line_of_valid_json() {
         let mut line = Vec::new();
-        json(&record(), &SecondText::new(), Timestamp::UNIX_EPOCH, &mut line);
+        json(&record(), &mut SecondText::new(), Timestamp::UNIX_EPOCH, &mut line);
         let text = String::from_utf8(line).unwrap();
         assert_eq!(
             text,
@@ -282,7 +277,7 @@ mod tests {
             ..record()
         };
         let mut line = Vec::new();
-        json(&refused, &SecondText::new(), Timestamp::UNIX_EPOCH, &mut line);
+        json(&refused, &mut SecondText::new(), Timestamp::UNIX_EPOCH, &mut line);
         let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(value["denial"], Denial::PathNotFound.code());
         assert_eq!(value["detail"], "below /mcp");
@@ -296,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_time_is_what_the_calendar_says() {
-        let second = SecondText::new();
+        let mut second = SecondText::new();
         let days = (0..40_000).map(|day| day * 86_400_000 + 86_399_999);
         for millisecond in days.chain([0, 951_782_400_000, 4_107_542_400_000, -1, 253_402_000_000_000]) {
             let now = Timestamp::from_millisecond(millisecond).unwrap();

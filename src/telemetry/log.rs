@@ -1,6 +1,7 @@
 //! The log: operational lines (through the `log` crate) and request lines share one bounded queue and one writer thread.
 //!
-//! A slow or full stderr never slows a request: what does not fit is dropped and counted. Must not know HTTP.
+//! The queue has a part for each worker, in whose buffer a line is written at once. A slow or full stderr never slows a request: what
+//! does not fit is dropped and counted. Must not know HTTP.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,8 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::access_log::{self, Record, SecondText};
 use crate::config::{self, LogFormat};
+use crate::worker::PerWorker;
 
-/// Bytes that may wait for the writer; lines beyond are dropped.
+/// Bytes that may wait for the writer, of all workers together; lines beyond are dropped.
 const PENDING_BYTES_MAX: usize = 1 << 20;
 /// The writer rests this long between writes, so that a busy guard writes a hundred times a second, not thousands: each time
 /// it takes the core away from calls.
@@ -36,14 +38,13 @@ pub(crate) struct Log {
     queue: Arc<Queue>,
     /// Whether lines are text, for people.
     is_text: Arc<AtomicBool>,
-    second: Arc<SecondText>,
     reader: Reader,
 }
 
 impl Log {
     /// Starts the writer thread on stderr and installs it as the process's logger. Once per process.
-    pub(crate) fn start(config: config::Log, reader: Reader) -> io::Result<Log> {
-        let log = Log { reader, ..Log::to(config.format, io::stderr())? };
+    pub(crate) fn start(config: config::Log, workers: usize, reader: Reader) -> io::Result<Log> {
+        let log = Log { reader, ..Log::to(config.format, workers, io::stderr())? };
         let logger = Logger { log: log.clone() };
         // A second logger is refused by the `log` crate; the first one then keeps the operational lines.
         if ::log::set_boxed_logger(Box::new(logger)).is_ok() {
@@ -53,12 +54,16 @@ impl Log {
     }
 
     /// Starts a writer thread on `sink`, for request lines only.
-    pub(crate) fn to(format: LogFormat, sink: impl Write + Send + 'static) -> io::Result<Log> {
-        let queue = Arc::new(Queue::default());
+    pub(crate) fn to(
+        format: LogFormat,
+        workers: usize,
+        sink: impl Write + Send + 'static,
+    ) -> io::Result<Log> {
+        let queue = Arc::new(Queue::new(workers));
         let writer = queue.clone();
         std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.drain_into(sink))?;
         let is_text = Arc::new(AtomicBool::new(format == LogFormat::Text));
-        Ok(Log { queue, is_text, second: Arc::new(SecondText::new()), reader: Reader::Other })
+        Ok(Log { queue, is_text, reader: Reader::Other })
     }
 
     /// From the next line on, this format and level hold.
@@ -71,25 +76,25 @@ impl Log {
         if self.is_text.load(Ordering::Relaxed) { LogFormat::Text } else { LogFormat::Json }
     }
 
-    /// An empty line, but for its priority where that is read.
-    fn line(&self, bytes: usize, priority: u8) -> Vec<u8> {
-        let mut line = Vec::with_capacity(bytes);
+    /// The beginning of a line: its priority, where that is read.
+    fn begin(&self, priority: u8, out: &mut Vec<u8>) {
         match self.reader {
-            Reader::Journal => line.extend([b'<', b'0' + priority, b'>']),
+            Reader::Journal => out.extend([b'<', b'0' + priority, b'>']),
             Reader::Other => {}
         }
-        line
     }
 
     /// Queues the line of one request that ended at this time of day.
     pub(crate) fn request(&self, record: &Record<'_>, ended: SystemTime) {
         let ended = jiff::Timestamp::try_from(ended).unwrap_or_default();
-        let mut line = self.line(512, REQUEST_PRIORITY);
-        match self.format() {
-            LogFormat::Json => access_log::json(record, &self.second, ended, &mut line),
-            LogFormat::Text => access_log::text(record, ended, &mut line),
-        }
-        self.queue.push(&line);
+        let format = self.format();
+        self.queue.push(|out, second| {
+            self.begin(REQUEST_PRIORITY, out);
+            match format {
+                LogFormat::Json => access_log::json(record, second, ended, out),
+                LogFormat::Text => access_log::text(record, ended, out),
+            }
+        });
     }
 
     /// Lines dropped so far because the writer could not keep up.
@@ -118,13 +123,15 @@ impl ::log::Log for Logger {
 
     fn log(&self, record: &::log::Record<'_>) {
         if self.enabled(record.metadata()) {
-            let mut line = self.log.line(256, priority(record.level()));
+            // Before the lock: what a line is about may log a line itself.
+            let mut line = Vec::with_capacity(256);
+            self.log.begin(priority(record.level()), &mut line);
             let now = jiff::Timestamp::now();
             match self.log.format() {
                 LogFormat::Json => access_log::operational_json(record, now, &mut line),
                 LogFormat::Text => access_log::operational_text(record, now, &mut line),
             }
-            self.log.queue.push(&line);
+            self.log.queue.push(|out, _second| out.extend_from_slice(&line));
         }
     }
 
@@ -142,9 +149,13 @@ fn priority(level: ::log::Level) -> u8 {
     }
 }
 
-#[derive(Default)]
 struct Queue {
-    state: Mutex<State>,
+    parts: PerWorker<Mutex<Part>>,
+    /// Bytes that may wait in one part.
+    pending_max: usize,
+    /// The writer sleeps, or is about to: who adds a line wakes it.
+    sleeps: AtomicBool,
+    writer: Mutex<Writer>,
     /// Wakes the writer.
     filled: Condvar,
     /// Wakes who waits in `flush`.
@@ -152,83 +163,114 @@ struct Queue {
     dropped: AtomicU64,
 }
 
-#[derive(Default)]
-struct State {
+/// The lines of one worker, and the text of the second in which the last of them was written.
+struct Part {
     pending: Vec<u8>,
-    writer: Writer,
-    /// A caller waits in `flush`: the writer does not sleep.
-    hurried: bool,
+    second: SecondText,
 }
 
-#[derive(Default, PartialEq, Eq)]
-enum Writer {
-    #[default]
-    Busy,
-    /// Waits on `filled`; must be woken.
-    Asleep,
+#[derive(Default)]
+struct Writer {
+    /// Everything is written.
+    is_asleep: bool,
+    /// A line was added since it fell asleep.
+    is_woken: bool,
+    /// A caller waits in `flush`: the writer does not rest.
+    is_hurried: bool,
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is bytes: a panic elsewhere cannot leave it half-changed in a way that matters.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new(workers: usize) -> Queue {
+        let part = |_| Mutex::new(Part { pending: Vec::new(), second: SecondText::new() });
+        Queue {
+            parts: PerWorker::new(workers, part),
+            pending_max: PENDING_BYTES_MAX / workers.max(1),
+            sleeps: AtomicBool::new(false),
+            writer: Mutex::default(),
+            filled: Condvar::new(),
+            written: Condvar::new(),
+            dropped: AtomicU64::new(0),
+        }
     }
 
-    fn push(&self, line: &[u8]) {
-        let mut state = self.lock();
-        if state.pending.len() + line.len() > PENDING_BYTES_MAX {
-            drop(state);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+    /// Lets `write` append one line.
+    fn push(&self, write: impl FnOnce(&mut Vec<u8>, &mut SecondText)) {
+        {
+            let mut part = lock(self.parts.own());
+            let Part { pending, second } = &mut *part;
+            let before = pending.len();
+            write(pending, second);
+            if pending.len() > self.pending_max {
+                pending.truncate(before);
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
         }
-        state.pending.extend_from_slice(line);
-        if state.writer == Writer::Asleep {
-            state.writer = Writer::Busy;
-            drop(state);
+        // After the line: a writer that did not see it has set this before it looked.
+        if self.sleeps.load(Ordering::SeqCst) && self.sleeps.swap(false, Ordering::SeqCst) {
+            lock(&self.writer).is_woken = true;
             self.filled.notify_one();
         }
     }
 
     fn flush(&self) {
         let deadline = Instant::now() + FLUSH_WAIT_MAX;
-        let mut state = self.lock();
-        state.hurried = true;
-        while !(state.pending.is_empty() && state.writer == Writer::Asleep) {
+        let mut writer = lock(&self.writer);
+        writer.is_hurried = true;
+        while !writer.is_asleep || writer.is_woken {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            state = self.written.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            writer = self.written.wait_timeout(writer, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.hurried = false;
+        writer.is_hurried = false;
     }
 
     /// The writer thread: takes all that is pending and writes it in one go.
     fn drain_into(&self, mut sink: impl Write) {
         let mut batch = Vec::new();
         loop {
-            let mut state = self.lock();
-            while state.pending.is_empty() {
-                state.writer = Writer::Asleep;
-                self.written.notify_all();
-                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.wait_for_lines();
+            for part in self.parts.iter() {
+                std::mem::swap(&mut batch, &mut lock(part).pending);
+                if sink.write_all(&batch).is_err() {
+                    let lines = batch.iter().filter(|byte| **byte == b'\n').count();
+                    self.dropped.fetch_add(lines as u64, Ordering::Relaxed);
+                }
+                batch.clear();
+                batch.shrink_to(BUFFER_BYTES_KEPT);
             }
-            state.writer = Writer::Busy;
-            std::mem::swap(&mut batch, &mut state.pending);
-            let hurried = state.hurried;
-            drop(state);
-
-            if sink.write_all(&batch).and_then(|()| sink.flush()).is_err() {
-                let lines = batch.iter().filter(|byte| **byte == b'\n').count();
-                self.dropped.fetch_add(lines as u64, Ordering::Relaxed);
-            }
-            batch.clear();
-            batch.shrink_to(BUFFER_BYTES_KEPT);
-            if !hurried {
+            let _ = sink.flush();
+            if !lock(&self.writer).is_hurried {
                 std::thread::sleep(REST);
             }
         }
     }
+
+    /// Returns when a part has lines.
+    fn wait_for_lines(&self) {
+        let is_empty = || self.parts.iter().all(|part| lock(part).pending.is_empty());
+        while is_empty() {
+            self.sleeps.store(true, Ordering::SeqCst);
+            if !is_empty() {
+                self.sleeps.store(false, Ordering::SeqCst);
+                return;
+            }
+            let mut writer = lock(&self.writer);
+            writer.is_asleep = true;
+            self.written.notify_all();
+            while !writer.is_woken {
+                writer = self.filled.wait(writer).unwrap_or_else(PoisonError::into_inner);
+            }
+            (writer.is_asleep, writer.is_woken) = (false, false);
+        }
+    }
+}
+
+/// What is locked is bytes and flags: a panic elsewhere cannot leave them half-changed in a way that matters.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -258,10 +300,10 @@ mod tests {
     fn drops_and_counts_lines_when_the_sink_stalls_and_never_blocks() {
         let (written, output) = mpsc::channel();
         let (go, stall) = mpsc::channel();
-        let log = Log::to(LogFormat::Json, Slow { written, go: stall }).unwrap();
+        let log = Log::to(LogFormat::Json, 1, Slow { written, go: stall }).unwrap();
         let line = [b'x'; 1024];
         for _ in 0..4096 {
-            log.queue.push(&line);
+            log.queue.push(|out, _| out.extend_from_slice(&line));
         }
         let dropped = log.dropped();
         assert!((2000..4096).contains(&dropped), "{dropped} dropped: one or two buffers of 1 MiB fit");
@@ -273,11 +315,16 @@ mod tests {
 
     #[test]
     fn a_line_for_the_journal_begins_with_its_priority() {
-        let plain = Log::to(LogFormat::Json, io::sink()).unwrap();
-        assert_eq!(plain.line(8, priority(::log::Level::Error)), b"");
+        let begun = |log: &Log, priority| {
+            let mut line = Vec::new();
+            log.begin(priority, &mut line);
+            line
+        };
+        let plain = Log::to(LogFormat::Json, 1, io::sink()).unwrap();
+        assert_eq!(begun(&plain, priority(::log::Level::Error)), b"");
         let journal = Log { reader: Reader::Journal, ..plain };
-        assert_eq!(journal.line(8, priority(::log::Level::Error)), b"<3>");
-        assert_eq!(journal.line(8, REQUEST_PRIORITY), b"<6>");
+        assert_eq!(begun(&journal, priority(::log::Level::Error)), b"<3>");
+        assert_eq!(begun(&journal, REQUEST_PRIORITY), b"<6>");
     }
 
     #[test]
@@ -285,8 +332,8 @@ mod tests {
         let (written, output) = mpsc::channel();
         let (go, stall) = mpsc::channel();
         drop(go);
-        let log = Log::to(LogFormat::Json, Slow { written, go: stall }).unwrap();
-        log.queue.push(b"one\n");
+        let log = Log::to(LogFormat::Json, 1, Slow { written, go: stall }).unwrap();
+        log.queue.push(|out, _| out.extend_from_slice(b"one\n"));
         log.flush();
         assert_eq!(output.try_iter().flatten().collect::<Vec<_>>(), b"one\n");
         assert_eq!(log.dropped(), 0);

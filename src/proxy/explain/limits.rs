@@ -310,7 +310,7 @@ mod tests {
         let mut config = loaded.map_err(|found| found.problems).unwrap().config;
         let rates = crate::fuzzing::shared_rates();
         config.shared_rates = Some(rates.clone());
-        let log = Log::to(config.log.format, std::io::sink()).unwrap();
+        let log = Log::to(config.log.format, 1, std::io::sink()).unwrap();
         let state = ProxyState::new(config, log).unwrap();
         assert_eq!(state.started, rates.since(), "both clocks are one");
         let body =

@@ -249,7 +249,7 @@ mod tests {
         let text = "[slots.blue]\naddress = \"127.0.0.1:9\"\n";
         let loaded = config::build(Path::new("/etc/guard/guard.toml"), text, &environment);
         let config = loaded.map_err(|found| found.problems).unwrap().config;
-        let log = Log::to(config.log.format, io::sink()).unwrap();
+        let log = Log::to(config.log.format, 1, io::sink()).unwrap();
         Arc::new(ProxyState::new(config, log).unwrap())
     }
 
