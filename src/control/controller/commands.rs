@@ -136,9 +136,7 @@ impl Controller {
         if let Some(order) = order {
             // The result goes to the guard that took the order, with the state that carries it out.
             self.carries_out(order, notes);
-            if self.handle(Event::Command { command, who }).is_some() {
-                self.refuse_overtaken(order);
-            } else {
+            if self.handle(Event::Command { command, who }).is_none() {
                 self.carries_out_nothing();
                 let _ = reply.send(Err(NO_LONGER_FITS.to_owned()));
             }

@@ -260,14 +260,13 @@ impl Controller {
         }
         let is_first = !std::mem::replace(&mut seat.has_followed, true);
         let proposed = seat.proposed.take();
-        if let Some(id) = proposed.as_ref().and_then(|proposed| proposed.order) {
-            seat.deciding.remove(&id);
-        }
+        let ordered = proposed.as_ref().and_then(|proposed| seat.deciding.remove(&proposed.order?));
         let Saved { state, history, accepted, fleet: _ } = shared;
         let same = |a: &Transition, b: &Transition| (a.seq, a.at, a.kind) == (b.seq, b.at, b.kind);
         let own = proposed.and_then(|proposed| proposed.transition);
         let is_last = |own: &Transition| history.last().is_some_and(|last| same(own, last));
         let is_own = own.is_some_and(|own| is_last(&own));
+        seat.carried_out = ordered.filter(|_| is_own).max(seat.carried_out);
         // Its response was lost on the way: the receivers do not have it yet.
         let was_own = seat.taken_back.take_if(|own| is_last(own)).is_some();
         let is_changed = state != *self.rollout.state();

@@ -43,6 +43,8 @@ pub(super) struct Seat {
     pub(super) ordered: HashMap<OrderId, PendingCommand>,
     /// Orders that this guard decides on, as long as it leads, and since when.
     pub(super) deciding: HashMap<OrderId, Instant>,
+    /// When the latest order that was carried out was put forward.
+    pub(super) carried_out: Option<Instant>,
     /// Those of them that wait: for the fleet to take the decision before over, or for guards that have still to count.
     pub(super) waiting: VecDeque<PendingCommand>,
     /// Results of refused orders that the fleet does not have yet.
@@ -85,6 +87,7 @@ impl Seat {
             unnamed: None,
             ordered: HashMap::new(),
             deciding: HashMap::new(),
+            carried_out: None,
             waiting: VecDeque::new(),
             refusals: VecDeque::new(),
             carries_out: None,

@@ -109,8 +109,8 @@ impl Demand {
     /// without calls goes to others within moments, and one of a client that calls in bursts does not go back and forth.
     fn goes_on(&self) -> f64 {
         let empty = f64::from(self.empty);
-        // A short time shows little about gaps.
-        let busy = self.busy.min(1.0 - 0.1 / (self.age + 0.2));
+        // A short time shows little about gaps, and a long one nothing about those to come.
+        let busy = self.busy.min(1.0 - 0.1 / (self.age.min(STEADY) + 0.2));
         let by_chance = (1.0 - busy).powf(empty);
         by_chance / (by_chance + STOPS * empty)
     }

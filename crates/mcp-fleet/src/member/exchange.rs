@@ -103,6 +103,10 @@ impl<W: Window> Member<W> {
         }
         let late = id.0 < self.replied;
         self.replied = self.replied.max(id.0);
+        if self.is_cut_off(now) {
+            // What was told during the cut may be lost; the next request says it again.
+            self.pending.forget_shares();
+        }
         self.contact = self.contact.max(Some(sent.at));
         if self.away {
             self.away = false;

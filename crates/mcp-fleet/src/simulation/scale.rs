@@ -59,7 +59,7 @@ fn measure(nodes: usize, latencies: u64) -> Load {
 const USUAL: u64 = 160;
 const LARGEST: u64 = 1_024;
 
-// With FLEET_SCALE=largest the windows are the largest, with FLEET_SCALE=usual usual ones; `benches/fleet_scale.py` draws both.
+// With FLEET_SCALE=largest the windows are the largest, with FLEET_SCALE=usual usual ones; `benches/compare/fleet_size.py` draws both.
 #[test]
 fn the_load_of_a_fleet_on_its_store_grows_with_its_members_and_no_faster() {
     let (latencies, sizes): (u64, &[usize]) = match std::env::var("FLEET_SCALE").as_deref() {

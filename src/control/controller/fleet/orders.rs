@@ -1,7 +1,6 @@
 //! Orders of operators in a fleet: any guard takes one, the guard that leads decides on it, and the result comes back with
 //! the state that carries it out.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -115,6 +114,11 @@ impl Controller {
             seat.deciding.remove(&id);
             return None;
         }
+        // It was prepared, or waited for the fleet, while a later one was carried out, which it would undo.
+        if seat.deciding.get(&id).zip(seat.carried_out).is_some_and(|(since, later)| *since < later) {
+            pending.refuse("a later order was carried out before it".to_owned());
+            return None;
+        }
         let is_early = seat.deciding.get(&id).is_some_and(|since| since.elapsed() < PATIENCE);
         let is_held = seat.is_held_briefly && is_early && needs_whole_fleet(&command);
         if seat.proposed.is_some() || is_held {
@@ -122,21 +126,6 @@ impl Controller {
             return None;
         }
         Some(pending)
-    }
-
-    /// An order is carried out. What was ordered before it and still waits for the fleet must not undo it afterwards.
-    pub(in crate::control::controller) fn refuse_overtaken(&mut self, by: OrderId) {
-        let Some(seat) = &mut self.seat else { return };
-        let Some(at) = seat.deciding.get(&by).copied() else { return };
-        let is_older = |pending: &PendingCommand| {
-            let since = pending.order.and_then(|id| seat.deciding.get(&id));
-            since.is_some_and(|since| *since < at)
-        };
-        let (overtaken, left): (VecDeque<_>, VecDeque<_>) = seat.waiting.drain(..).partition(is_older);
-        seat.waiting = left;
-        for pending in overtaken {
-            pending.refuse("a later order was carried out while this one waited for the fleet".to_owned());
-        }
     }
 
     /// Decides on orders, one at a time.

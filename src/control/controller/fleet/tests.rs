@@ -406,9 +406,30 @@ fn an_order_that_waits_does_not_undo_a_later_one() {
     }
     let decision = guard.fleet.decisions().pop().unwrap();
     assert!(matches!(decision.order, Some((OrderId(7, 2), OrderResult::Done(..)))), "{decision:?}");
+    guard.take_over();
     let (id, why) = guard.runtime.block_on(guard.controller.refusals.1.recv()).unwrap();
     assert!(id == OrderId(7, 1) && why.contains("later order"), "{id:?}: {why}");
     assert!(guard.controller.seat.as_ref().unwrap().waiting.is_empty());
+}
+
+#[test]
+fn an_order_that_is_prepared_does_not_undo_a_later_one() {
+    let mut guard = Guard::start();
+    guard.leads();
+    guard.start_rollout();
+    guard.take_over();
+    let (reply, mut response) = oneshot::channel();
+    let command = RolloutCommand::Promote { force: true, accept: Vec::new() };
+    let who = "an operator".to_owned();
+    let prepared = PendingCommand { command, who, reply, notes: Vec::new(), order: Some(OrderId(7, 1)) };
+    guard.controller.seat.as_mut().unwrap().deciding.insert(OrderId(7, 1), Instant::now());
+    guard.runtime.block_on(tokio::time::advance(Duration::from_millis(100)));
+    let order = FleetOrder { command: RolloutCommand::Pause, who: "an operator".to_owned() };
+    guard.fleet.script().says.push_back(FleetEvent::Decide(OrderId(7, 2), Box::new(order)));
+    guard.wake();
+    guard.take_over();
+    assert!(guard.controller.put_off(prepared).is_none());
+    assert!(response.try_recv().unwrap().is_err_and(|why| why.contains("later order")));
 }
 
 #[test]
