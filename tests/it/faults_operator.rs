@@ -158,6 +158,8 @@ async fn a_second_guard_on_the_same_socket_says_so_and_ends() {
 fn the_clock_of_the_day_is_read_only_for_what_is_dated() {
     const DATED: &[&str] = &[
         "src/app/features.rs",
+        "src/app/mod.rs",
+        "src/app/watch.rs",
         "src/config/environment.rs",
         "src/console/feed.rs",
         "src/control/clock.rs",
