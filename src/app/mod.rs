@@ -107,7 +107,15 @@ pub(crate) fn run(file: &Path) -> Result<Drained, RunError> {
     let read_since = SystemTime::now();
     let loaded = config::load(file, &Environment::of_process()).map_err(Error::from);
     let drained = loaded.and_then(|loaded| serve(file, (loaded, read_since), &mut startup));
-    drained.map_err(|error| RunError { error, startup: Some(startup) })
+    match drained {
+        Err(Error::Startup(why @ StartupError::Stopping(_))) => {
+            // Nothing has failed, and nothing was served.
+            log::info!("{}", chain(&why));
+            log::logger().flush();
+            Ok(Drained::Idle)
+        }
+        drained => drained.map_err(|error| RunError { error, startup: Some(startup) }),
+    }
 }
 
 /// The configuration was read after that time.
@@ -189,7 +197,7 @@ fn serve(
         if handle.is_handed_over() { file.leave() } else { file.remove() }
     }
     startup.old.wait_ended(drain_time);
-    log_end(drained, &log);
+    end(drained, &log, &upgrader);
     Ok(drained)
 }
 
@@ -201,12 +209,13 @@ fn end_upgrade(upgrader: &Upgrader, admin: Option<&Server>, handle: &Handle) {
     }
 }
 
-fn log_end(drained: Drained, log: &Log) {
+fn end(drained: Drained, log: &Log, upgrader: &Upgrader) {
     match drained {
         Drained::Idle => log::info!("stopped; nothing was in flight"),
         Drained::Cut(calls) => log::warn!("stopped; the drain's deadline cut {calls} calls"),
     }
     log.flush();
+    upgrader.release_held();
 }
 
 fn report_ready(handle: &Handle) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::feature::{Feature, FeatureState};
 use mcp_host::diagnostics::chain;
-use mcp_host::handoff::Finishing;
+use mcp_host::handoff::{Finishing, GiveUp};
 
 /// For the old process to read what has changed. Its own bounds are shorter.
 const FOLLOW_TIME_MAX: Duration = Duration::from_secs(9);
@@ -51,6 +51,8 @@ pub(super) struct OldProcess(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// There until this process has replaced the old one, or cannot. Not part of the state: a stop must not wait for a change.
+    give_up: Mutex<Option<GiveUp>>,
     /// This process ends without waiting for it.
     is_given_up: AtomicBool,
 }
@@ -63,6 +65,8 @@ enum State {
     None,
     /// It still accepts, and will follow once this process has taken over.
     Expected,
+    /// The same, and it has missed a change that was made here.
+    Missed,
     /// It finishes its calls.
     Finishing(Finishing),
     /// It did not follow a change. It finishes its calls, and refuses those that begin.
@@ -71,14 +75,37 @@ enum State {
 
 impl OldProcess {
     /// There is one that this process is to replace.
-    pub(super) fn is_expected(&self) {
+    pub(super) fn is_expected(&self, give_up: GiveUp) {
         *self.lock() = State::Expected;
+        *self.give_up_lock() = Some(give_up);
     }
 
-    /// This process has replaced it.
+    /// This process has replaced it, or will not.
     pub(super) fn finishes(&self, finishing: Option<Finishing>) {
-        *self.lock() = finishing.map_or(State::None, State::Finishing);
+        self.give_up_lock().take();
+        let mut old = self.lock();
+        *old = match (finishing, &*old) {
+            (None, _) => State::None,
+            (Some(finishing), State::Missed) => {
+                log::warn!(
+                    "the process before this one refuses calls from now on, as it has missed a change"
+                );
+                finishing.end_changes();
+                State::Refusing(finishing)
+            }
+            (Some(finishing), State::None | State::Expected | State::Finishing(_) | State::Refusing(_)) => {
+                State::Finishing(finishing)
+            }
+        };
+        drop(old);
         self.0.changed.notify_all();
+    }
+
+    /// This process was told to stop. If it has not replaced the old one yet, that one is to carry on.
+    pub(super) fn ask_to_carry_on(&self) {
+        if let Some(give_up) = &*self.give_up_lock() {
+            give_up.ask("it was told to stop");
+        }
     }
 
     /// Waits until the old process has made this change, too; one that does not make it refuses the requests that begin. Blocks,
@@ -100,9 +127,9 @@ impl OldProcess {
                     State::Refusing(finishing)
                 }
             },
-            State::Expected => {
+            State::Expected | State::Missed => {
                 log::warn!("the process before this one still accepts, and has not read a change");
-                State::Expected
+                State::Missed
             }
             State::None => State::None,
             State::Refusing(finishing) => State::Refusing(finishing),
@@ -113,7 +140,7 @@ impl OldProcess {
     /// a service when the main one has ended.
     pub(super) fn wait_ended(&self, time_max: Duration) {
         let watch = match &*self.lock() {
-            State::None | State::Expected => return,
+            State::None | State::Expected | State::Missed => return,
             State::Finishing(finishing) | State::Refusing(finishing) => finishing.watch(),
         };
         let watch = match watch {
@@ -130,9 +157,16 @@ impl OldProcess {
         }
     }
 
-    /// Waits for its end no longer.
+    /// Waits for its end no longer, nor for its place.
     pub(super) fn give_up(&self) {
         self.0.is_given_up.store(true, Ordering::Relaxed);
+        if let Some(give_up) = &*self.give_up_lock() {
+            give_up.now();
+        }
+    }
+
+    fn give_up_lock(&self) -> MutexGuard<'_, Option<GiveUp>> {
+        self.0.give_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -27,8 +27,8 @@ pub(crate) enum StartupError {
          ListenStream= of the .socket unit and the [listen] table must name the same addresses)"
     )]
     Unwanted(String),
-    #[error("this process was told to stop")]
-    Stopping,
+    #[error("stopped before the upgrade was complete")]
+    Stopping(#[source] HandoffError),
 }
 
 impl Startup {
@@ -36,7 +36,7 @@ impl Startup {
     pub(super) fn inherit() -> Result<Startup, StartupError> {
         let old = OldProcess::default();
         if let Some((predecessor, sockets)) = Predecessor::accept()? {
-            old.is_expected();
+            old.is_expected(predecessor.give_up().map_err(HandoffError::from)?);
             return Ok(Startup { predecessor: Some(predecessor), inherited: Inherited::new(sockets), old });
         }
         Ok(Startup { predecessor: None, inherited: Inherited::from_service_manager()?, old })
@@ -59,15 +59,14 @@ impl Startup {
     }
 
     /// This process can serve. Returns true if it took over from another one, which accepts no more. `Err` if it must not serve:
-    /// the other one was told to stop, or this one, and no service manager would know of it.
+    /// this process or the other one was told to stop, or no service manager would know of this one.
     pub(super) fn serving(&mut self, handle: &Handle) -> Result<bool, StartupError> {
-        if handle.status().draining && self.predecessor.is_some() {
-            return Err(StartupError::Stopping);
-        }
         let Some(predecessor) = self.predecessor.take() else { return Ok(false) };
-        let finishing = predecessor.serving();
-        let (finishing, served) = match finishing {
+        let (finishing, served) = match predecessor.serving() {
             Ok(finishing) => (Some(finishing), Ok(true)),
+            Err(why @ HandoffError::Stopped) => (None, Err(StartupError::Stopping(why))),
+            // The other one carries on, as this one has asked for.
+            Err(why) if handle.status().draining => (None, Err(StartupError::Stopping(why))),
             Err(error) => (None, Err(error.into())),
         };
         self.old.finishes(finishing);

@@ -1,7 +1,7 @@
 //! Replaces this process by another one without losing a call: the old process's side of an upgrade.
 //!
-//! The old process accepts until the new one has reported that it can. If anything fails before that, the old one
-//! continues as before, and the new one ends. What the new process refuses, the old one refuses as well before the upgrade has
+//! The old process accepts until the new one has reported that it can. If anything fails before the new one has taken over, the
+//! old one carries on, and the new one ends. What the new process refuses, the old one refuses as well before the upgrade has
 //! ended. Must not know what is served.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use super::process::sd_notify;
 use super::reload::{Paused, Reloader};
 use crate::admin::{self, Upgraded};
 use mcp_host::diagnostics::chain;
-use mcp_host::handoff::{ChangeReceiver, GiveUp, HandoffError, Successor};
+use mcp_host::handoff::{ChangeReceiver, GiveUp, HandoffError, Successor, is_stop_pending};
 use mcp_host::process;
 use mcp_host::sd_notify::{self as service_manager, State};
 use mcp_host::socket_activation::InheritedListener;
@@ -31,7 +31,11 @@ const PROBLEMS_SHOWN: usize = 5;
 const ACCEPT_TIME_MAX: Duration = Duration::from_secs(5);
 /// For the service manager to read which process is the main one.
 const MANAGER_TIME_MAX: Duration = Duration::from_secs(3);
-/// For a signal that was sent already to arrive.
+/// For a signal that was sent already to be received by a thread, on a busy machine.
+const PENDING_TIME_MAX: Duration = Duration::from_secs(1);
+/// Between two looks at whether one is pending.
+const PENDING_POLL: Duration = Duration::from_millis(5);
+/// From there to the task that handles signals.
 const SIGNAL_TIME: Duration = Duration::from_millis(50);
 /// For an upgrade to end that was given up.
 const GIVE_UP_TIME_MAX: Duration = Duration::from_secs(10);
@@ -103,6 +107,8 @@ impl Upgrader {
             self.parts.old.give_up();
         }
         handle.begin_shutdown();
+        // After it: with the response to this, `Startup::serving` reads whether this process drains.
+        self.parts.old.ask_to_carry_on();
     }
 
     /// Waits for the end of an upgrade that was given up, so that no process of this service is left behind. Returns whether there
@@ -119,6 +125,13 @@ impl Upgrader {
             log::warn!("upgrade: the new process has not ended yet");
         }
         true
+    }
+
+    /// This process has finished its calls. A new one that was held ends after it.
+    pub(super) fn release_held(&self) {
+        if let Some(successor) = lock(&self.held).take() {
+            successor.stopped();
+        }
     }
 
     /// This process stops accepting: its copies of the listeners must not keep the addresses taken.
@@ -213,6 +226,8 @@ impl Upgrader {
         if !self.is_serving() {
             return Err(STOPPING.to_owned());
         }
+        // From here on a stop of the new process is a stop of the service.
+        let mut successor = blocking(move || successor.can_take_over().map(|()| successor)).await?;
         self.name_main_process(&mut successor).await;
         if !self.is_serving() {
             // Which of the two is the main process depends on what the service manager has read first: neither ends before this
@@ -220,8 +235,13 @@ impl Upgrader {
             *lock(&self.held) = Some(successor);
             return Err(STOPPING.to_owned());
         }
+        let changes = successor.complete().map_err(|gone| {
+            // The service manager obeys it where its `NotifyAccess=` admits more than the main process.
+            sd_notify(State::MainPid(std::process::id()));
+            chain(&gone)
+        })?;
         // The thread ends only when this sender does.
-        let _ = follow.send(successor.complete());
+        let _ = follow.send(changes);
         if let Err(why) = followed {
             self.refuse_requests(&why);
         }
@@ -243,6 +263,10 @@ impl Upgrader {
         let read = tokio::task::spawn_blocking(|| service_manager::wait_read(MANAGER_TIME_MAX)).await;
         if let Ok(Err(error)) = read {
             log::warn!("upgrade: the service manager has not read the new main process yet: {error}");
+        }
+        let deadline = Instant::now() + PENDING_TIME_MAX;
+        while is_stop_pending() && Instant::now() < deadline {
+            tokio::time::sleep(PENDING_POLL).await;
         }
         tokio::time::sleep(SIGNAL_TIME).await;
     }
@@ -281,6 +305,7 @@ impl Upgrader {
                 changes.done();
             }
             this.refuse_requests("no change of the process that serves now can reach it");
+            changes.keep_open();
         };
         let thread = std::thread::Builder::new().name("changes".to_owned()).spawn(follow);
         thread.map(|_| sender).map_err(|error| format!("cannot follow the new process: {error}"))

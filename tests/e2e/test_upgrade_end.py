@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,36 @@ channel.send(b"serving")
 assert channel.recv(16384) == b"yours"
 channel.send(b"changed off tool:slow")
 os.write(2, b"followed: " + channel.recv(16384))
+signal.pause()
+"""
+
+#: A new program that can serve. The old process reads nothing before it has said its last word.
+SERVING_PROGRAM = """#!/usr/bin/python3
+import os, signal, socket, time
+channel, old, this = socket.socket(fileno=0), os.getppid(), os.getpid()
+channel.recv(16384)
+channel.send(b"prepared 9.9.9")
+assert channel.recv(16384) == b"go"
+os.kill(old, signal.SIGSTOP)
+channel.send(b"serving")
+{last}
+"""
+#: Another process lets the old one go on once this one has ended.
+ENDS = """
+if os.fork() == 0:
+    channel.close()
+    while os.getppid() == this:
+        time.sleep(0.01)
+    os.kill(old, signal.SIGCONT)
+"""
+IS_TOLD_TO_STOP = """
+channel.send(b"failed it was told to stop")
+channel.shutdown(socket.SHUT_WR)
+os.kill(old, signal.SIGCONT)
+assert channel.recv(16384) == b""
+"""
+WAITS = """
+os.kill(old, signal.SIGCONT)
 signal.pause()
 """
 
@@ -109,8 +139,12 @@ def replace(program: Path, text: str) -> None:
 
 
 def upgrade(guard: Guard) -> subprocess.Popen:
-    argv = [str(GUARD), "upgrade", "--config", str(guard.config)]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command_of(guard, "upgrade"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def command_of(guard: Guard, name: str) -> list[str]:
+    """Not the guard's own program, which a test replaces."""
+    return [str(GUARD), name, "--config", str(guard.config)]
 
 
 @pytest.mark.parametrize("stage", ["start", "go"])
@@ -139,26 +173,97 @@ def test_sigterm_during_an_upgrade_ends_the_new_process_before_the_old_one_ends(
         assert not is_alive(int(pid.read_text()))
 
 
+@pytest.mark.parametrize(("last", "why"), [(ENDS, "the new process ended"), (IS_TOLD_TO_STOP, "it was told to stop")])
+def test_a_new_process_that_ends_after_it_could_serve_changes_nothing(programs, last, why):
+    backend = SlowBackend(programs.folder)
+    backend.answer()
+    guard, program = guard_of_a_copy(programs, backend)
+    replace(program, SERVING_PROGRAM.format(last=last))
+    with upgrade(guard) as command:
+        _, said = command.communicate(timeout=30)
+    assert command.returncode == 1 and why in said, said
+    carries_on(guard)
+
+
+def carries_on(guard: Guard) -> None:
+    """It accepts connections, serves calls and takes commands."""
+    assert call(guard.url + "/swf-monitor/mcp", "tools/call", {"name": "slow", "arguments": {}}).status == 200
+    assert subprocess.run(command_of(guard, "reload")).returncode == 0
+    assert guard.program.process.poll() is None
+
+
+@contextmanager
+def named_main_process(programs: Programs, backend: SlowBackend, new_program: str | None = None, is_busy: bool = False):
+    """A guard during an upgrade, that has named its new process the main one, and waits until the service manager has read it."""
+    manager = Manager(programs.folder)
+    guard, program = guard_of_a_copy(programs, backend, manager.env())
+    manager.supervise(guard.program.pid)
+    manager.wait_for("READY=1")
+    if new_program:
+        replace(program, new_program)
+    manager.holds_barriers = True
+    with call_under_way(guard, backend) if is_busy else nullcontext(), upgrade(guard) as command:
+        named = manager.wait_for("MAINPID=.*")
+        yield manager, guard, command, int(named.fields[0].removeprefix("MAINPID="))
+
+
+def answer_barrier(manager: Manager) -> None:
+    """An old process waits for 3 s at most. If this test got no turn for so long, what it did has come after the upgrade."""
+    is_in_time = manager.is_waited_for()
+    manager.answer_barriers()
+    if not is_in_time:
+        pytest.skip("this machine is too slow to act in the middle of an upgrade")
+
+
+def test_a_new_process_that_is_killed_after_it_was_named_the_main_one_does_not_take_over(programs):
+    backend = SlowBackend(programs.folder)
+    backend.answer()
+    with named_main_process(programs, backend, SERVING_PROGRAM.format(last=WAITS)) as (manager, guard, command, second):
+        os.kill(second, signal.SIGKILL)
+        wait_until("the new process has ended", lambda: not is_alive(second))
+        answer_barrier(manager)
+        _, said = command.communicate(timeout=30)
+        assert command.returncode == 1 and "before it took over" in said, said
+    carries_on(guard)
+    manager.drain()
+    first = guard.program.pid
+    assert any(message.pid == first and message.has(f"MAINPID={first}") for message in manager.ignored)
+
+
 def test_sigterm_before_the_service_manager_has_read_the_new_main_process_ends_both_after_the_last_call(programs):
     """`systemctl stop` sends SIGTERM to the process that is the main one for systemd, and kills the others when that has ended."""
-    manager = Manager(programs.folder)
     backend = SlowBackend(programs.folder)
-    guard, _ = guard_of_a_copy(programs, backend, manager.env())
-    first = guard.program.pid
-    manager.supervise(first)
-    manager.wait_for("READY=1")
-    with call_under_way(guard, backend), upgrade(guard) as command:
-        named = manager.wait_for("MAINPID=.*")
-        second = int(named.fields[0].removeprefix("MAINPID="))
+    with named_main_process(programs, backend, is_busy=True) as (manager, guard, command, second):
         guard.program.signal(signal.SIGTERM)
+        answer_barrier(manager)
         _, said = command.communicate(timeout=30)
         assert command.returncode == 1 and "this process was told to stop" in said, said
-        assert is_alive(first) and is_alive(second), "whichever is the main process: the call is not answered yet"
+        assert is_alive(guard.program.pid) and is_alive(second), "whichever is the main process: the call is not answered yet"
         backend.answer()
     assert guard.program.wait() == 0
     wait_until("the new process ends", lambda: not is_alive(second))
     manager.drain()
     assert not any(message.pid == second and message.has("READY=1") for message in manager.obeyed + manager.ignored)
+
+
+def test_sigterm_to_the_new_main_process_before_it_has_taken_over_ends_both_after_the_last_call(programs):
+    backend = SlowBackend(programs.folder)
+    with named_main_process(programs, backend, is_busy=True) as (manager, guard, command, second):
+        os.kill(second, signal.SIGTERM)
+        wait_until("the new process has received it", lambda: any(message.pid == second for message in received(manager)))
+        manager.answer_barriers()
+        said, why = command.communicate(timeout=30)
+        assert said.startswith(f"process {second} serves now"), why
+        wait_until("the new process waits for the old one", lambda: "the process before this one still finishes its calls" in guard.program.log())
+        assert is_alive(guard.program.pid) and is_alive(second), "the call is not answered yet"
+        backend.answer()
+    assert guard.program.wait() == 0
+    wait_until("the new process ends", lambda: not is_alive(second))
+
+
+def received(manager: Manager) -> list:
+    manager.drain()
+    return manager.obeyed + manager.ignored
 
 
 def test_an_old_process_that_can_start_no_thread_when_it_hands_over_follows_the_new_one(programs):

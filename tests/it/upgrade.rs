@@ -5,7 +5,9 @@ use std::cell::Cell;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use mcp_testkit::{Guard, Message, backend, call, eventually, mcp_backend, ok, post, result};
+use mcp_testkit::{
+    Backend, Client, Guard, Message, Peer, backend, call, eventually, mcp_backend, ok, post, result,
+};
 
 use crate::guard;
 use crate::limits::{client, tool_call};
@@ -42,6 +44,41 @@ pub(crate) async fn upgraded(guard: &Guard) -> Successor {
 
 pub(crate) fn ping(token: &str) -> String {
     post(token, "", &call(1, "ping"))
+}
+
+/// Time for a call to outlast several upgrades on a busy machine.
+pub(crate) const LONG_DRAIN: &str = "[timeouts]\ndrain = \"120s\"";
+
+/// A response that has begun. Its connection is not idle, and stays with its process, for as long as it goes on.
+pub(crate) struct Stream {
+    client: Client,
+    peer: Peer,
+}
+
+impl Stream {
+    pub(crate) async fn begin(guard: &Guard, backend: &Backend, token: &str) -> Stream {
+        let mut client = guard.connect().await;
+        client.send(ping(token)).await;
+        let mut peer = backend.accept().await;
+        peer.request().await;
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+        peer.send(format!("{head}{}", chunk(": begun\n\n"))).await;
+        client.until("begun").await;
+        Stream { client, peer }
+    }
+
+    /// Ends the response. Its connection may carry one more request.
+    pub(crate) async fn end(self) -> Client {
+        let Stream { mut client, mut peer } = self;
+        let event = chunk(&format!("data: {}\n\n", result(1)));
+        peer.send(format!("{event}0\r\n\r\n")).await;
+        client.until("\r\n0\r\n\r\n").await;
+        client
+    }
+}
+
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
 }
 
 /// Its status, and what it says about the connection.
@@ -127,18 +164,9 @@ async fn a_connection_of_the_old_process_carries_one_request_after_the_hand_over
     let guard = guard().token("t").admin().upstream(&backend).start().await;
     let mut idle = guard.connect().await;
     assert_eq!(brief(&idle.exchange(HEALTH).await), (200, None));
-    let mut streaming = guard.connect().await;
-    streaming.send(ping("t")).await;
-    let mut peer = backend.accept().await;
-    peer.request().await;
-    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-    peer.send(format!("{head}{}", chunk(": begun\n\n"))).await;
-    streaming.until("begun").await;
+    let streaming = Stream::begin(&guard, &backend, "t").await;
     let _successor = upgraded(&guard).await;
-    let event = chunk(&format!("data: {}\n\n", result(1)));
-    peer.send(format!("{event}0\r\n\r\n")).await;
-    streaming.until("\r\n0\r\n\r\n").await;
+    let mut streaming = streaming.end().await;
     for connection in [&mut idle, &mut streaming] {
         // Two at once: the second one is not read.
         connection.send(format!("{HEALTH}{HEALTH}")).await;
@@ -149,18 +177,17 @@ async fn a_connection_of_the_old_process_carries_one_request_after_the_hand_over
 
 #[tokio::test]
 async fn a_token_that_is_revoked_after_two_upgrades_is_refused_by_both_old_processes() {
-    let backend = backend().await.serve(|_| ok(&result(1)));
+    let backend = backend().await;
     let both = client("alice", "") + &client("bob", "");
-    let guard = guard().tokens(&both).admin().upstream(&backend).start().await;
-    let mut of_first = guard.connect().await;
-    assert_eq!(brief(&of_first.exchange(ping("alice")).await), (200, None));
+    let guard = guard().tokens(&both).config(LONG_DRAIN).admin().upstream(&backend).start().await;
+    let of_first = Stream::begin(&guard, &backend, "alice").await;
     let _second = upgraded(&guard).await;
-    let mut of_second = guard.connect().await;
-    assert_eq!(brief(&of_second.exchange(ping("alice")).await), (200, None));
+    let of_second = Stream::begin(&guard, &backend, "alice").await;
     let _third = upgraded(&guard).await;
     guard.set_tokens(&client("bob", ""));
     guard.command_ok("reload").await;
-    for connection in [&mut of_first, &mut of_second] {
+    for stream in [of_first, of_second] {
+        let mut connection = stream.end().await;
         assert_eq!(brief(&connection.exchange(ping("alice")).await), (403, Some("close")));
     }
 }

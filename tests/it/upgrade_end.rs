@@ -4,9 +4,10 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use mcp_testkit::{
@@ -16,7 +17,7 @@ use mcp_testkit::{
 
 use crate::guard;
 use crate::limits::client;
-use crate::upgrade::{Successor, brief, ping, upgraded};
+use crate::upgrade::{LONG_DRAIN, Stream, Successor, brief, ping, upgraded};
 
 /// A call that the backend has, and that is not answered yet.
 async fn call_under_way(guard: &Guard, backend: &Backend) -> (Client, Peer) {
@@ -79,18 +80,18 @@ async fn sigterm_to_the_old_process_cuts_no_call_after_an_upgrade_and_another_on
 
 #[tokio::test]
 async fn a_process_that_was_replaced_ends_after_the_one_that_it_has_replaced() {
-    let backend = backend().await.serve(|_| ok(&result(1)));
+    let backend = backend().await;
     let both = client("alice", "") + &client("bob", "");
-    let guard = guard().tokens(&both).admin().upstream(&backend).start().await;
-    let mut of_first = guard.connect().await;
-    assert_eq!(brief(&of_first.exchange(ping("alice")).await), (200, None));
+    let guard = guard().tokens(&both).config(LONG_DRAIN).admin().upstream(&backend).start().await;
+    let of_first = Stream::begin(&guard, &backend, "alice").await;
     let second = upgraded(&guard).await;
     // It has no connection, so it could end at once; what changes reaches the first process through it.
     let third = upgraded(&guard).await;
     guard.logged("the process before this one still finishes its calls").await;
     guard.set_tokens(&client("bob", ""));
     guard.command_ok("reload").await;
-    assert_eq!(brief(&of_first.exchange(ping("alice")).await), (403, Some("close")));
+    let mut connection = of_first.end().await;
+    assert_eq!(brief(&connection.exchange(ping("alice")).await), (403, Some("close")));
     ends(&second).await;
     assert!(third.is_alive());
 }
@@ -119,6 +120,11 @@ impl Channel {
         assert!(message.starts_with(wanted), "{message}");
     }
 
+    /// No message follows.
+    fn expect_end(&mut self) {
+        assert_eq!(self.0.read(&mut [0; 200]).unwrap(), 0);
+    }
+
     fn send(&mut self, message: &str) {
         self.0.write_all(message.as_bytes()).unwrap();
     }
@@ -134,9 +140,61 @@ async fn new_process(guard: &Guard) -> (Channel, Child) {
     let starting = SPAWNING.lock().await;
     let child = command.spawn().unwrap();
     drop((starting, command));
-    let mut channel = Channel(ours.into());
+    let ours = UnixStream::from(ours);
+    ours.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut channel = Channel(ours);
     channel.send("mcp-guard hand-off 1");
     (channel, child)
+}
+
+/// A new process that can serve, and the guard whose configuration it has, which has ended.
+async fn new_process_that_can_serve() -> (Channel, Child, Guard) {
+    let backend = backend().await.serve(|_| ok(&result(1)));
+    let mut old = guard().token("t").admin().upstream(&backend).start().await;
+    old.signal(Signal::TERM);
+    old.ended().await;
+    let (mut channel, process) = new_process(&old).await;
+    channel.expect("prepared ");
+    channel.send("go");
+    channel.expect("serving");
+    (channel, process, old)
+}
+
+async fn ends_with_success(process: Child) {
+    let ended = in_time("the end of the new process", process.wait_with_output()).await.unwrap();
+    let log = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && log.contains("stopped before the upgrade was complete"), "{log}");
+}
+
+#[tokio::test]
+async fn a_new_process_that_is_told_to_stop_before_it_takes_over_asks_the_old_one_to_carry_on() {
+    let (mut channel, process, _guard) = new_process_that_can_serve().await;
+    let pid = process.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    channel.expect("failed it was told to stop");
+    channel.expect_end();
+    drop(channel);
+    ends_with_success(process).await;
+}
+
+// Either may be the main process then, and a service manager ends what is left of a service whose main process has ended.
+#[tokio::test]
+async fn a_new_process_whose_old_one_was_told_to_stop_ends_after_it_and_with_success() {
+    let (mut channel, mut process, _guard) = new_process_that_can_serve().await;
+    channel.send("stopped");
+    assert!(process.try_wait().unwrap().is_none(), "the old process lives");
+    drop(channel);
+    ends_with_success(process).await;
+}
+
+// The old process admits what a reload of the new one has revoked: its requests that begin are refused from the hand-over on.
+#[tokio::test]
+async fn an_old_process_that_has_missed_a_change_before_the_hand_over_is_cut_off_from_changes() {
+    let (mut channel, _process, guard) = new_process_that_can_serve().await;
+    // It waits for the hand-over for some seconds.
+    guard.command_ok("reload").await;
+    channel.send("yours");
+    channel.expect_end();
 }
 
 // Without the old process's word the service manager does not know of the new one: nothing would ever stop it.

@@ -2,13 +2,16 @@
 //! of the two accepts connections.
 //!
 //! The running process starts the new program with one end of a socket pair as its standard input and sends the sockets
-//! over it. The messages are then "prepared" (everything is loaded, nothing has started), "go", "serving" and "yours" (the
-//! old process accepts no more connections). A failure before the end changes nothing in the old process: it ends the new
-//! one and reports why. The new process ends, too, where the old one ends before "yours": it would serve without the
-//! service manager. What follows on the channel is in `changes`. Must not know what is served.
+//! over it. The messages are then "prepared" (everything is loaded, nothing has started), "go", "serving" (it can accept
+//! connections) and "yours" (it may, and the old process accepts no more). With a failure before "yours" the old process
+//! carries on: it ends the new one and reports why. The new process ends, too, where the old one ends before "yours": it
+//! would serve without the service manager. A new process that is told to stop says "failed", and leaves it to the old one
+//! whether the upgrade is given up or, if it is the main process already, completed. What follows on the channel is in
+//! `changes`. Must not know what is served.
 
 mod changes;
 mod channel;
+mod signals;
 mod sockets;
 
 use std::ffi::OsString;
@@ -19,11 +22,13 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::net::RecvFlags;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 pub use self::changes::{ChangeReceiver, Finishing, Watch};
 pub use self::channel::HandoffError;
-use self::channel::{MESSAGE_BYTES_MAX, channel, receive};
+use self::channel::{MESSAGE_BYTES_MAX, Seen, channel, look, next, receive};
+pub use self::signals::is_stop_pending;
 use self::sockets::{receive_sockets, send_sockets};
 use super::process::wait_for;
 use super::socket_activation::InheritedListener;
@@ -39,9 +44,11 @@ const FAILED: &str = "failed ";
 const START: &str = "go";
 const SERVING: &str = "serving";
 const TAKEOVER: &str = "yours";
+/// The old process ends, and the new one does not take over.
+const STOPPED: &str = "stopped";
 /// For a process to end that has closed the channel.
 const END_TIME_MAX: Duration = Duration::from_secs(2);
-/// How long the new process waits for the old one. The old process's own deadline is shorter.
+/// How long the new process waits for the old one until it may start. The old process's own deadline is shorter.
 const PREDECESSOR_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The new process, seen from the old one. Dropping it before the hand-off is completed ends the new process.
@@ -52,7 +59,8 @@ pub struct Successor {
     time_max: Duration,
 }
 
-/// Gives an upgrade up.
+/// Gives an upgrade up, from either side, also while the process waits for the other one.
+#[derive(Debug)]
 pub struct GiveUp {
     channel: UnixStream,
 }
@@ -101,7 +109,7 @@ impl Successor {
         launched.map_or_else(|| child.id(), |pid| pid.as_raw_pid().cast_unsigned())
     }
 
-    /// What gives the upgrade up, also while this process waits for the new one.
+    /// What gives the upgrade up.
     pub fn give_up(&self) -> io::Result<GiveUp> {
         Ok(GiveUp { channel: self.channel.try_clone()? })
     }
@@ -115,11 +123,19 @@ impl Successor {
         Ok(version.to_owned())
     }
 
-    /// Starts the new process, and waits until it accepts connections.
+    /// Starts the new process, and waits until it can accept connections.
     pub fn start_serving(&mut self) -> Result<(), HandoffError> {
         // If it has ended, the receive below reports how.
         let _ = self.channel.write_all(START.as_bytes());
         if self.receive()? == SERVING { Ok(()) } else { Err(HandoffError::Garbled) }
+    }
+
+    /// `Err` if the new process has ended since it could serve, or was told to stop.
+    pub fn can_take_over(&mut self) -> Result<(), HandoffError> {
+        match look(&self.channel, RecvFlags::PEEK) {
+            Seen::Nothing => Ok(()),
+            Seen::Message | Seen::End => self.receive().and(Err(HandoffError::Garbled)),
+        }
     }
 
     /// Ends the launcher. The new process is then a child of the service manager, and ends by itself if it does not take over.
@@ -131,13 +147,24 @@ impl Successor {
         }
     }
 
-    /// Makes the new process the only server. Returns what receives its changes.
-    pub fn complete(self) -> ChangeReceiver {
+    /// Makes the new process the only server. Returns what receives its changes; `Err` if the new process has ended.
+    ///
+    /// One that was told to stop in the meantime takes over as well: it ends only after the calls of this process.
+    pub fn complete(self) -> Result<ChangeReceiver, HandoffError> {
+        let Successor { mut process, mut channel, .. } = self;
+        channel.write_all(TAKEOVER.as_bytes()).map_err(|_gone| HandoffError::Closed)?;
+        process.completed = true;
+        Ok(ChangeReceiver::new(channel))
+    }
+
+    /// This process ends without a hand-over, because it was told to stop. The new process ends after it.
+    pub fn stopped(self) {
         let Successor { mut process, mut channel, .. } = self;
         process.completed = true;
-        // If the new process does not read this, the closed channel has the same meaning.
-        let _ = channel.write_all(TAKEOVER.as_bytes());
-        ChangeReceiver::new(channel)
+        // If it has ended, there is no need.
+        let _ = channel.write_all(STOPPED.as_bytes());
+        // The end of this process closes the channel.
+        std::mem::forget(channel);
     }
 
     fn receive(&mut self) -> Result<String, HandoffError> {
@@ -162,10 +189,18 @@ impl Successor {
 }
 
 impl GiveUp {
-    /// The new process sees a closed channel, and ends; the wait for it ends with an error.
-    pub fn now(self) {
-        // It has ended already.
+    /// Both processes see a closed channel, and every wait ends with an error.
+    pub fn now(&self) {
+        // The other one has ended already.
         let _ = self.channel.shutdown(Shutdown::Both);
+    }
+
+    /// The new process was told to stop. The old one carries on and closes the channel, or completes the hand-over where
+    /// the new process is the main one already.
+    pub fn ask(&self, why: &str) {
+        send_failed(&self.channel, why);
+        // What this process might still send, as it does not stop at once, must not look like an upgrade that goes on.
+        let _ = self.channel.shutdown(Shutdown::Write);
     }
 }
 
@@ -224,6 +259,11 @@ impl Predecessor {
         Ok(Some((Predecessor { channel, launched }, sockets)))
     }
 
+    /// What gives the upgrade up.
+    pub fn give_up(&self) -> io::Result<GiveUp> {
+        Ok(GiveUp { channel: self.channel.try_clone()? })
+    }
+
     /// Reports that everything is loaded, and waits for the permission to start.
     pub fn prepared(&mut self, version: &str) -> Result<(), HandoffError> {
         let mut message = format!("{PREPARED}{version}");
@@ -243,22 +283,34 @@ impl Predecessor {
         }
     }
 
-    /// Reports that this process accepts connections, and waits until the old process confirms that it has stopped. It still
-    /// finishes its calls.
+    /// Reports that this process can accept connections, and waits until the old process confirms that it has stopped doing
+    /// so. The old one still finishes its calls. [`HandoffError::Stopped`] if it has finished them without a hand-over.
     pub fn serving(mut self) -> Result<Finishing, HandoffError> {
+        // An old process that is told to stop now finishes its calls first, for as long as its `timeouts.drain` says. Its end
+        // closes the channel.
+        self.channel.set_read_timeout(None)?;
         self.channel.write_all(SERVING.as_bytes())?;
-        match receive(&self.channel, PREDECESSOR_TIME_MAX)? {
+        match next(&self.channel)? {
             Some(message) if message == TAKEOVER => Ok(Finishing::new(self.channel)),
+            Some(message) if message == STOPPED => {
+                while next(&self.channel)?.is_some() {}
+                Err(HandoffError::Stopped)
+            }
             Some(_) => Err(HandoffError::Garbled),
             None => Err(HandoffError::Abandoned),
         }
     }
 
     /// Reports why this process does not start.
-    pub fn failed(mut self, why: &str) {
-        let text: String = format!("{FAILED}{why}").chars().take(MESSAGE_BYTES_MAX / 4).collect();
-        let _ = self.channel.write_all(text.as_bytes());
+    pub fn failed(self, why: &str) {
+        send_failed(&self.channel, why);
     }
+}
+
+fn send_failed(mut channel: &UnixStream, why: &str) {
+    let text: String = format!("{FAILED}{why}").chars().take(MESSAGE_BYTES_MAX / 4).collect();
+    // If the other process has ended, there is no need.
+    let _ = channel.write_all(text.as_bytes());
 }
 
 #[cfg(test)]
@@ -271,6 +323,54 @@ mod tests {
         let theirs =
             std::thread::spawn(move || Predecessor { channel: new, launched: false }.prepared("1.2.3"));
         assert_eq!(receive(&old, PREDECESSOR_TIME_MAX).unwrap().as_deref(), Some("prepared 1.2.3"));
+        drop(old);
+        assert!(matches!(theirs.join().unwrap(), Err(HandoffError::Abandoned)));
+    }
+
+    /// A new process whose end of the channel is the test's.
+    fn successor() -> (Successor, UnixStream) {
+        let (channel, new) = channel().unwrap();
+        let child = Command::new("true").spawn().unwrap();
+        let process = NewProcess { child, launched: None, completed: false };
+        let time_max = Duration::from_secs(60);
+        (Successor { process, channel, deadline: Instant::now() + time_max, time_max }, new)
+    }
+
+    fn is_taken_over(successor: Successor, new: &UnixStream) -> bool {
+        let _changes = successor.complete().unwrap();
+        next(new).unwrap().as_deref() == Some(TAKEOVER)
+    }
+
+    #[test]
+    fn a_new_process_that_has_ended_does_not_take_over() {
+        let (mut named_not_yet, new) = successor();
+        named_not_yet.can_take_over().unwrap();
+        // Not dropped: a process that another test is starting may have a copy for a moment.
+        new.shutdown(Shutdown::Both).unwrap();
+        assert!(matches!(named_not_yet.can_take_over(), Err(HandoffError::Ended(_))));
+        let (named, new) = successor();
+        new.shutdown(Shutdown::Both).unwrap();
+        assert!(matches!(named.complete(), Err(HandoffError::Closed)));
+    }
+
+    #[test]
+    fn a_new_process_that_is_told_to_stop_takes_over_only_if_it_is_the_main_one_already() {
+        let (mut named_not_yet, new) = successor();
+        GiveUp { channel: new.try_clone().unwrap() }.ask("told to stop");
+        let why = named_not_yet.can_take_over().unwrap_err();
+        assert!(matches!(why, HandoffError::Failed(why) if why == "told to stop"));
+        let (named, new) = successor();
+        GiveUp { channel: new.try_clone().unwrap() }.ask("told to stop");
+        assert!(is_taken_over(named, &new));
+    }
+
+    #[test]
+    fn a_new_process_that_can_serve_waits_for_as_long_as_the_old_one_lives() {
+        let (old, new) = channel().unwrap();
+        let same = new.try_clone().unwrap();
+        let theirs = std::thread::spawn(move || Predecessor { channel: new, launched: false }.serving());
+        assert_eq!(receive(&old, PREDECESSOR_TIME_MAX).unwrap().as_deref(), Some(SERVING));
+        assert_eq!(same.read_timeout().unwrap(), None);
         drop(old);
         assert!(matches!(theirs.join().unwrap(), Err(HandoffError::Abandoned)));
     }

@@ -75,7 +75,12 @@ fn send_barrier(socket: &OsStr, time_max: Duration) -> io::Result<()> {
     sendmsg(connect(socket)?, &[IoSlice::new(b"BARRIER=1")], &mut ancillary, SendFlags::NOSIGNAL)?;
     drop(theirs);
     ours.set_read_timeout(Some(time_max))?;
-    ours.read(&mut [0]).map(drop)
+    loop {
+        match ours.read(&mut [0]) {
+            Err(interrupted) if interrupted.kind() == io::ErrorKind::Interrupted => {}
+            read => return read.map(drop),
+        }
+    }
 }
 
 fn connect(socket: &OsStr) -> io::Result<UnixDatagram> {

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import socket
 import struct
 import threading
@@ -31,6 +32,9 @@ class Manager:
         self.main_pid: int | None = None
         self.obeyed: list[Message] = []
         self.ignored: list[Message] = []
+        #: With this, a `BARRIER=1` is not answered before `answer_barriers`.
+        self.holds_barriers = False
+        self._barriers: list[socket.socket] = []
 
     def env(self, watchdog_seconds: float | None = None) -> dict[str, str]:
         env = {"NOTIFY_SOCKET": str(self.path)}
@@ -51,6 +55,21 @@ class Manager:
             left = deadline - time.monotonic()
             assert left > 0, f"no {field} within {seconds:g} s; obeyed {self.obeyed[since:]}, ignored {self.ignored}"
             self._receive(left)
+
+    def is_waited_for(self) -> bool:
+        """Receives the next barrier; whether its sender waits still."""
+        assert self.holds_barriers
+        while not self._barriers:
+            assert self._receive(20), "no barrier"
+        events = select.poll()
+        for barrier in self._barriers:
+            events.register(barrier, 0)
+        return not events.poll(0)
+
+    def answer_barriers(self) -> None:
+        self.holds_barriers = False
+        while self._barriers:
+            self._barriers.pop().close()
 
     def drain(self) -> None:
         """Receives the messages that have been sent already."""
@@ -77,10 +96,17 @@ class Manager:
     def _receive(self, seconds: float) -> bool:
         self._socket.settimeout(seconds)
         try:
-            data, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(struct.calcsize("3i")))
+            data, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(struct.calcsize("3i")) + socket.CMSG_SPACE(struct.calcsize("i")))
         except TimeoutError:
             return False
-        pid = struct.unpack("3i", ancillary[0][2])[0]
+        content = {kind: content for _, kind, content in ancillary}
+        pid = struct.unpack("3i", content[socket.SCM_CREDENTIALS])[0]
+        if descriptor := content.get(socket.SCM_RIGHTS):
+            barrier = socket.socket(fileno=struct.unpack("i", descriptor)[0])
+            if self.holds_barriers:
+                self._barriers.append(barrier)
+            else:
+                barrier.close()
         message = Message(pid, tuple(data.decode().split("\n")))
         if self.main_pid is not None and pid != self.main_pid:
             self.ignored.append(message)

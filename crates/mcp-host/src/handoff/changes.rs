@@ -7,12 +7,13 @@
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::RecvFlags;
 
-use super::channel::{HandoffError, read, receive};
+use super::channel::{HandoffError, Seen, look, read, receive};
 
 const CHANGED: &str = "changed ";
 const DONE: &str = "done";
@@ -41,17 +42,24 @@ impl ChangeReceiver {
         // If the new process has gone, the next wait says so.
         let _ = self.channel.write_all(DONE.as_bytes());
     }
+
+    /// No change follows any more. The channel stays open for as long as this process lives: its end is a message, too.
+    pub fn keep_open(self) {
+        std::mem::forget(self.channel);
+    }
 }
 
 /// The old process while it finishes its calls, seen from the new one.
 #[derive(Debug)]
 pub struct Finishing {
     channel: UnixStream,
+    /// No change follows any more, so nothing waits for a response.
+    has_ended_changes: Arc<AtomicBool>,
 }
 
 impl Finishing {
     pub(super) fn new(channel: UnixStream) -> Finishing {
-        Finishing { channel }
+        Finishing { channel, has_ended_changes: Arc::default() }
     }
 
     /// Sends a change, and waits until it holds in the old process. False once that has ended.
@@ -68,13 +76,15 @@ impl Finishing {
 
     /// Tells the old process that no change will reach it any more.
     pub fn end_changes(&self) {
+        self.has_ended_changes.store(true, Ordering::Release);
         // If it has ended, there is no need.
         let _ = self.channel.shutdown(Shutdown::Write);
     }
 
     /// What waits for its end. Changes may follow meanwhile.
     pub fn watch(&self) -> io::Result<Watch> {
-        Ok(Watch { channel: self.channel.try_clone()? })
+        let has_ended_changes = self.has_ended_changes.clone();
+        Ok(Watch { channel: self.channel.try_clone()?, has_ended_changes })
     }
 }
 
@@ -82,6 +92,7 @@ impl Finishing {
 #[derive(Debug)]
 pub struct Watch {
     channel: UnixStream,
+    has_ended_changes: Arc<AtomicBool>,
 }
 
 impl Watch {
@@ -97,11 +108,10 @@ impl Watch {
     }
 
     fn has_ended(&self) -> bool {
-        // Only looked at: a message is for the change that waits for it.
-        match recv(&self.channel, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((_, length)) => length == 0,
-            Err(error) => error != Errno::AGAIN && error != Errno::INTR,
-        }
+        // A message is for the change that waits for it. A late one, that nothing waits for any more, would hide the end.
+        let flags =
+            if self.has_ended_changes.load(Ordering::Acquire) { RecvFlags::empty() } else { RecvFlags::PEEK };
+        look(&self.channel, flags) == Seen::End
     }
 }
 
@@ -149,6 +159,18 @@ mod tests {
         assert_eq!(changes.wait(), None);
         assert!(!watch.wait_ended(Instant::now(), || false));
         assert!(!watch.wait_ended(Instant::now() + 100 * SECOND, || true), "given up");
+        drop(changes);
+        assert!(watch.wait_ended(Instant::now() + SECOND, || false));
+    }
+
+    #[test]
+    fn the_wait_for_the_end_ends_though_a_response_came_too_late_for_its_change() {
+        let (mut changes, mut finishing) = ends();
+        let watch = finishing.watch().unwrap();
+        assert!(finishing.follow("c", Duration::from_millis(20)).is_err(), "it hangs");
+        finishing.end_changes();
+        changes.done();
+        assert!(!watch.wait_ended(Instant::now(), || false));
         drop(changes);
         assert!(watch.wait_ended(Instant::now() + SECOND, || false));
     }

@@ -6,7 +6,8 @@ use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 
 pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
@@ -23,10 +24,12 @@ pub enum HandoffError {
     Late(u64),
     #[error("the other process does not understand hand-offs of this version")]
     Garbled,
-    #[error("the new process has closed the channel before it was ready")]
+    #[error("the new process has ended, or has closed the channel, before it took over")]
     Closed,
     #[error("the old process has ended, or has given the upgrade up")]
     Abandoned,
+    #[error("the old process was told to stop")]
+    Stopped,
     #[error("the channel between the two processes failed")]
     Channel(#[from] io::Error),
 }
@@ -34,6 +37,11 @@ pub enum HandoffError {
 /// Receives one message; `None` when the other end is closed.
 pub(super) fn receive(channel: &UnixStream, time: Duration) -> Result<Option<String>, HandoffError> {
     channel.set_read_timeout(Some(time))?;
+    next(channel)
+}
+
+/// The same, within the time that was set for this channel.
+pub(super) fn next(channel: &UnixStream) -> Result<Option<String>, HandoffError> {
     let message = read(channel)?;
     if message.is_empty() {
         return Ok(None);
@@ -44,12 +52,35 @@ pub(super) fn receive(channel: &UnixStream, time: Duration) -> Result<Option<Str
 /// One message; empty when the other end is closed.
 pub(super) fn read(mut channel: &UnixStream) -> io::Result<Vec<u8>> {
     let mut message = vec![0; MESSAGE_BYTES_MAX];
-    let length = match channel.read(&mut message) {
-        Err(reset) if reset.kind() == io::ErrorKind::ConnectionReset => 0,
-        other => other?,
+    let length = loop {
+        match channel.read(&mut message) {
+            // A signal, or a debugger; the kernel does not resume a wait that has a timeout.
+            Err(interrupted) if interrupted.kind() == io::ErrorKind::Interrupted => {}
+            Err(reset) if reset.kind() == io::ErrorKind::ConnectionReset => break 0,
+            other => break other?,
+        }
     };
     message.truncate(length);
     Ok(message)
+}
+
+/// What a look at a channel shows.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    Nothing,
+    Message,
+    /// The other end is closed, and every message of it was received.
+    End,
+}
+
+/// Looks at what has come, without waiting. `PEEK` leaves a message on the channel.
+pub(super) fn look(channel: &UnixStream, flags: RecvFlags) -> Seen {
+    match recv(channel, &mut [0; 1], flags | RecvFlags::DONTWAIT) {
+        Ok((_, 0)) => Seen::End,
+        Ok((_, _)) => Seen::Message,
+        Err(Errno::AGAIN | Errno::INTR) => Seen::Nothing,
+        Err(_broken) => Seen::End,
+    }
 }
 
 /// Two ends of a channel.
