@@ -12,9 +12,13 @@ use super::access_log::{self, Record, SecondText};
 use crate::config::{self, LogFormat};
 use crate::worker::PerWorker;
 
-/// Bytes that may wait for the writer, of all workers together; lines beyond are dropped.
+/// Bytes that may wait for the writer, of all workers together, where a part is not smaller than it may be; lines beyond are
+/// dropped.
 const PENDING_BYTES_MAX: usize = 1 << 20;
-/// The writer rests this long between writes, so that a busy guard writes a hundred times a second, not thousands: each time
+/// Bytes that may wait in the part of one worker, however many there are: what one busy connection writes while the writer
+/// rests.
+const PART_BYTES_MIN: usize = 128 << 10;
+/// The writer rests this long between rounds, so that a busy guard writes some hundred times a second, not thousands: each time
 /// it takes the core away from calls.
 const REST: Duration = Duration::from_millis(10);
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -184,7 +188,7 @@ impl Queue {
         let part = |_| Mutex::new(Part { pending: Vec::new(), second: SecondText::new() });
         Queue {
             parts: PerWorker::new(workers, part),
-            pending_max: PENDING_BYTES_MAX / workers.max(1),
+            pending_max: (PENDING_BYTES_MAX / workers.max(1)).max(PART_BYTES_MIN),
             sleeps: AtomicBool::new(false),
             writer: Mutex::default(),
             filled: Condvar::new(),
@@ -217,7 +221,8 @@ impl Queue {
         let deadline = Instant::now() + FLUSH_WAIT_MAX;
         let mut writer = lock(&self.writer);
         writer.is_hurried = true;
-        while !writer.is_asleep || writer.is_woken {
+        // Who has added a line may not have woken the writer yet.
+        while !writer.is_asleep || writer.is_woken || !self.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -227,7 +232,11 @@ impl Queue {
         writer.is_hurried = false;
     }
 
-    /// The writer thread: takes all that is pending and writes it in one go.
+    fn is_empty(&self) -> bool {
+        self.parts.iter().all(|part| lock(part).pending.is_empty())
+    }
+
+    /// The writer thread: takes what is pending part by part and writes each in one go.
     fn drain_into(&self, mut sink: impl Write) {
         let mut batch = Vec::new();
         loop {
@@ -250,10 +259,9 @@ impl Queue {
 
     /// Returns when a part has lines.
     fn wait_for_lines(&self) {
-        let is_empty = || self.parts.iter().all(|part| lock(part).pending.is_empty());
-        while is_empty() {
+        while self.is_empty() {
             self.sleeps.store(true, Ordering::SeqCst);
-            if !is_empty() {
+            if !self.is_empty() {
                 self.sleeps.store(false, Ordering::SeqCst);
                 return;
             }
@@ -311,6 +319,28 @@ mod tests {
         log.flush();
         let kept: usize = output.try_iter().map(|bytes| bytes.len()).sum();
         assert_eq!(kept as u64, (4096 - dropped) * 1024);
+    }
+
+    #[test]
+    fn a_line_of_any_thread_is_written_when_the_log_was_flushed() {
+        let (written, output) = mpsc::channel();
+        let (go, stall) = mpsc::channel();
+        drop(go);
+        let log = Log::to(LogFormat::Json, 4, Slow { written, go: stall }).unwrap();
+        for round in 0..2_000 {
+            let other = log.clone();
+            let pushed = std::thread::spawn(move || {
+                crate::worker::begin(round % 4);
+                other.queue.push(|out, _| out.extend_from_slice(b"line\n"));
+            });
+            log.queue.push(|out, _| out.extend_from_slice(b"last\n"));
+            log.flush();
+            let lines: Vec<u8> = output.try_iter().flatten().collect();
+            assert!(lines.windows(5).any(|line| line == b"last\n"), "round {round}");
+            pushed.join().unwrap();
+            log.flush();
+            output.try_iter().for_each(drop);
+        }
     }
 
     #[test]

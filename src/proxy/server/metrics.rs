@@ -1,4 +1,4 @@
-//! `GET /metrics` on a listener and a thread of its own: a scrape never waits for traffic, nor traffic for a scrape.
+//! `GET /metrics` on a listener and a thread of its own: a scrape does not wait for calls.
 
 use std::collections::VecDeque;
 use std::time::Duration;

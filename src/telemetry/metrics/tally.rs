@@ -178,18 +178,20 @@ impl Part {
 
 impl SeriesByHash {
     fn record(&mut self, families: &RequestFamilies, record: &Record<'_>) {
+        let hash = hash(record);
+        let alike = self.by_hash.get_mut(&hash);
+        let known = alike.and_then(|alike| alike.iter_mut().find(|series| series.labels.are_of(record)));
+        if let Some(series) = known {
+            return series.record(families, record);
+        }
         if self.count >= SERIES_MAX {
             self.merge();
             *self = SeriesByHash::default();
         }
-        let alike = self.by_hash.entry(hash(record)).or_default();
-        let known = alike.iter().position(|series| series.labels.are_of(record));
-        let place = known.unwrap_or_else(|| {
-            alike.push(Series::new(families, record));
-            self.count += 1;
-            alike.len() - 1
-        });
-        alike[place].record(families, record);
+        let mut series = Series::new(families, record);
+        series.record(families, record);
+        self.by_hash.entry(hash).or_insert_with(|| Vec::with_capacity(1)).push(series);
+        self.count += 1;
     }
 
     /// Adds what was counted to the families.
