@@ -22,6 +22,7 @@ use crate::proxy::io::read_more;
 use crate::proxy::tls_stream::TlsStream;
 use crate::telemetry::metrics::Handshake;
 use crate::tls::ServerTls;
+use crate::worker::{self, PerWorker};
 
 /// How long a client has to read the alert that refuses it, and how much of what it still sends is discarded.
 const ALERT_TIME: Duration = Duration::from_secs(1);
@@ -33,21 +34,23 @@ pub(super) struct Opened {
     pub(super) shown: Option<Box<ShownCertificate>>,
 }
 
-/// The threads that may compute for handshakes at a time: signatures take milliseconds, and requests need threads meanwhile. One that waits
-/// for its client takes no turn.
-pub(super) struct Turns(Semaphore);
+/// One handshake computes at a time for each worker. A handshake that waits for its client takes no turn.
+///
+/// Workers share no turn: it could be granted to a connection whose worker is busy with something else, and no handshake would compute meanwhile.
+pub(super) struct Turns(PerWorker<Semaphore>);
 
 impl Turns {
-    /// For a server with this many threads: half of them, and at least one.
+    /// For a server with this many threads.
     pub(super) fn new(threads: usize) -> Turns {
-        Turns(Semaphore::new((threads / 2).max(1)))
+        Turns(PerWorker::new(threads, |_| Semaphore::new(1)))
     }
 
     /// Lets a future run only while it has a turn.
     async fn pace<F: Future>(&self, future: F) -> F::Output {
+        let Some(turns) = self.0.iter_from(worker::index()).next() else { return future.await };
         let (mut future, mut waiting) = (pin!(future), None);
         poll_fn(|cx| {
-            let turn = waiting.get_or_insert_with(|| Box::pin(self.0.acquire()));
+            let turn = waiting.get_or_insert_with(|| Box::pin(turns.acquire()));
             // Without a bound, if it were ever closed.
             let _turn = ready!(turn.as_mut().poll(cx));
             waiting = None;
@@ -127,42 +130,56 @@ fn outcome_of(error: &io::Error) -> Handshake {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::channel;
+    use std::task::Context;
+    use std::thread::{JoinHandle, spawn};
+
+    use tokio::runtime::Builder;
 
     use super::*;
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn handshakes_compute_on_half_of_the_threads_and_wait_for_clients_without_a_turn() {
-        for (threads, expected) in [(1, 1), (2, 1), (3, 1), (4, 2)] {
-            let turns = Arc::new(Turns::new(threads));
-            let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-            let handshakes: Vec<_> = (0..32)
-                .map(|_| {
-                    let (turns, running, most) = (turns.clone(), running.clone(), most.clone());
-                    let mut flights = 0;
-                    let handshake = poll_fn(move |cx| {
-                        most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                        std::hint::black_box((0..10_000_u64).fold(0, |sum, next| sum ^ next));
-                        running.fetch_sub(1, Ordering::SeqCst);
-                        flights += 1;
-                        if flights == 3 {
-                            return Poll::Ready(());
-                        }
-                        cx.waker().wake_by_ref();
-                        Poll::Pending
-                    });
-                    tokio::spawn(async move { turns.pace(handshake).await })
-                })
-                .collect();
-            for handshake in handshakes {
-                handshake.await.unwrap();
-            }
-            assert!(most.load(Ordering::SeqCst) <= expected, "{threads} threads");
-            let _silent = tokio::spawn({
-                let turns = turns.clone();
-                async move { turns.pace(std::future::pending::<()>()).await }
-            });
-            turns.pace(std::future::ready(())).await;
-        }
+    /// Paces a handshake on a worker with a thread of its own.
+    fn pace_on(
+        worker: usize,
+        turns: &Arc<Turns>,
+        handshake: impl FnMut(&mut Context<'_>) -> Poll<()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let turns = turns.clone();
+        spawn(move || {
+            worker::begin(worker);
+            let runtime = Builder::new_current_thread().build().unwrap();
+            runtime.block_on(turns.pace(poll_fn(handshake)));
+        })
+    }
+
+    #[test]
+    fn a_handshake_that_computes_on_one_worker_delays_none_on_another() {
+        let turns = Arc::new(Turns::new(2));
+        let (computing, begun) = channel();
+        let (end, ended) = channel::<()>();
+        let slow = pace_on(0, &turns, move |_| {
+            computing.send(()).unwrap();
+            let _ = ended.recv();
+            Poll::Ready(())
+        });
+        begun.recv().unwrap();
+        let (done, result) = channel();
+        let other = pace_on(1, &turns, move |_| {
+            done.send(()).unwrap();
+            Poll::Ready(())
+        });
+        let result = result.recv_timeout(Duration::from_secs(60));
+        drop(end);
+        slow.join().unwrap();
+        other.join().unwrap();
+        assert_eq!(result, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_waits_for_its_client_takes_no_turn() {
+        let turns = Arc::new(Turns::new(1));
+        let mut silent = pin!(turns.pace(std::future::pending::<()>()));
+        assert!(poll_fn(|cx| Poll::Ready(silent.as_mut().poll(cx))).await.is_pending());
+        turns.pace(std::future::ready(())).await;
     }
 }
