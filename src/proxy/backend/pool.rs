@@ -87,9 +87,17 @@ impl Pool {
     pub(crate) fn take(&self, now: Instant) -> Option<Box<Connection>> {
         self.check_socket_replaced(now);
         let worker = worker::index();
-        let mut connection = self.idle.take(worker, now.into(), |connection| self.is_usable(connection))?;
-        connection.reused = Reused::Pooled;
-        if connection.worker == worker { Some(connection) } else { connection.taken_over(worker) }
+        loop {
+            let mut connection =
+                self.idle.take(worker, now.into(), |connection| self.is_usable(connection))?;
+            connection.reused = Reused::Pooled;
+            if connection.worker == worker {
+                return Some(connection);
+            }
+            if let Some(taken_over) = connection.taken_over(worker) {
+                return Some(taken_over);
+            }
+        }
     }
 
     /// Opens a connection, within the connect timeout.
@@ -265,10 +273,12 @@ mod tests {
             backend.pool.put(ours, Instant::now());
             (backend, theirs)
         });
+        let (taking, is_taken) = std::sync::mpsc::channel();
         let worker = std::thread::spawn(move || {
             worker::begin(1);
             second.block_on(async move {
                 let mut taken = backend.pool.take(Instant::now()).unwrap();
+                taking.send(()).unwrap();
                 assert_eq!((taken.worker, taken.reused), (1, Reused::Pooled));
                 let mut read = Vec::new();
                 let waiting = crate::proxy::io::read_more(&mut *taken, &mut read);
@@ -278,7 +288,37 @@ mod tests {
                 assert_eq!((read, backend.pool.idle.idle()), (b"x".to_vec(), 1));
             });
         });
+        is_taken.recv().unwrap();
         first.block_on(async { theirs.write_all(b"x").await.unwrap() });
+        worker.join().unwrap();
+    }
+
+    #[test]
+    fn a_pooled_connection_that_the_backend_wrote_to_unnoticed_by_its_worker_is_not_taken_over() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (first, second) = (runtime(), runtime());
+        let (backend, mut unasked, mut clean) = first.block_on(async {
+            let backend = backend(8, LONG);
+            let ((older, clean), (newer, unasked)) = (backend.open().await, backend.open().await);
+            for mut connection in [older, newer] {
+                assert!(connection.is_idle_clean());
+                backend.pool.put(connection, Instant::now());
+            }
+            (backend, unasked.into_std().unwrap(), clean.into_std().unwrap())
+        });
+        // The first runtime is not driven from here on.
+        io::Write::write_all(&mut unasked, b"HTTP/1.1 200 OK\r\n").unwrap();
+        let worker = std::thread::spawn(move || {
+            worker::begin(1);
+            second.block_on(async move {
+                let mut taken = backend.pool.take(Instant::now()).expect("the older one is clean");
+                io::Write::write_all(&mut clean, b"x").unwrap();
+                let mut read = Vec::new();
+                crate::proxy::io::read_more(&mut *taken, &mut read).await.unwrap();
+                assert_eq!(read, b"x");
+                assert!(backend.pool.take(Instant::now()).is_none());
+            });
+        });
         worker.join().unwrap();
     }
 

@@ -1,6 +1,7 @@
 //! One open connection to a backend, in clear or over TLS. Must not know HTTP, nor how it was opened.
 
 use std::io::{self, IoSlice, Read};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -27,10 +28,18 @@ pub(crate) enum Registered {
 }
 
 impl Socket {
-    /// Registers the socket with the runtime that calls this. A TLS session cannot be taken off its socket.
+    /// Registers the socket with the runtime that calls this. A TLS session cannot be taken off its socket. An error means that the
+    /// connection must not be used.
     pub(crate) fn registered_here(self) -> io::Result<Registered> {
         Ok(match self {
-            Socket::Unix(stream) => Registered::Here(Socket::Unix(UnixStream::from_std(stream.into_std()?)?)),
+            Socket::Unix(stream) => {
+                let stream = stream.into_std()?;
+                // What the other runtime knows of the socket may be old, and unasked bytes would be read as the next response.
+                if !is_empty(&receive(&stream, &mut [0], RecvFlags::PEEK)) {
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
+                Registered::Here(Socket::Unix(UnixStream::from_std(stream)?))
+            }
             Socket::Tcp(stream) => Registered::Here(Socket::Tcp(TcpStream::from_std(stream.into_std()?)?)),
             Socket::Tls(stream) => Registered::There(Socket::Tls(stream)),
         })
@@ -62,7 +71,7 @@ fn is_empty(read: &io::Result<usize>) -> bool {
     matches!(read, Err(nothing) if nothing.kind() == io::ErrorKind::WouldBlock)
 }
 
-fn receive(stream: &TcpStream, bytes: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+fn receive(stream: impl AsFd, bytes: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
     rustix::net::recv(stream, bytes, flags | RecvFlags::DONTWAIT)
         .map(|(read, _)| read)
         .map_err(io::Error::from)
