@@ -1,12 +1,15 @@
 //! Contract, section 13: start, readiness and the end.
 
 use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
 use mcp_testkit::{Guard, backend, call, eventually, ok, post, result};
 
 use crate::guard;
+use crate::upgrade::upgraded;
 
 #[tokio::test]
 async fn readiness_follows_the_backend_and_health_does_not() {
@@ -111,11 +114,16 @@ async fn client_connections_are_spread_evenly_over_the_threads() {
         assert_eq!(client.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
         clients.push(client);
     }
-    assert_eq!(connections_by_thread(&guard), [3, 3, 3, 3]);
+    match connections_by_thread(&guard) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && std::env::var_os("CI").is_none() => {
+            println!("skipped: the descriptors of another process take CAP_SYS_PTRACE: {error}");
+        }
+        connections => assert_eq!(connections.unwrap(), [3, 3, 3, 3]),
+    }
 }
 
 /// How many client connections each epoll instance of the guard has, of those that have any.
-fn connections_by_thread(guard: &Guard) -> Vec<usize> {
+fn connections_by_thread(guard: &Guard) -> io::Result<Vec<usize>> {
     let port = guard.listen_address().rsplit(':').next().unwrap().parse::<u16>().unwrap();
     let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
     // Field 1 is the local address, 3 the state, of which 1 is open, and 9 the inode.
@@ -125,9 +133,15 @@ fn connections_by_thread(guard: &Guard) -> Vec<usize> {
         .filter(|fields| fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "01")
         .map(|fields| fields[9].parse().unwrap())
         .collect();
-    let of_process = std::fs::read_dir(format!("/proc/{}/fdinfo", guard.pid())).unwrap();
-    // A file may be closed meanwhile.
-    let texts = of_process.filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok());
+    let mut texts = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{}/fdinfo", guard.pid()))? {
+        match std::fs::read_to_string(entry?.path()) {
+            Ok(text) => texts.push(text),
+            // It was closed meanwhile.
+            Err(gone) if gone.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
     let of_epoll = |text: String| {
         let inodes = text.lines().filter(|line| line.starts_with("tfd:"));
         let inodes = inodes.filter_map(|line| line.split("ino:").nth(1)?.split_whitespace().next());
@@ -135,8 +149,8 @@ fn connections_by_thread(guard: &Guard) -> Vec<usize> {
         inodes.filter(|inode| of_clients.contains(inode)).collect::<BTreeSet<_>>()
     };
     // A runtime has several descriptors of its instance.
-    let instances: BTreeSet<_> = texts.map(of_epoll).collect();
-    instances.iter().map(BTreeSet::len).filter(|connections| *connections > 0).collect()
+    let instances: BTreeSet<_> = texts.into_iter().map(of_epoll).collect();
+    Ok(instances.iter().map(BTreeSet::len).filter(|connections| *connections > 0).collect())
 }
 
 #[tokio::test]
@@ -151,15 +165,38 @@ async fn sigterm_finishes_what_is_in_flight_on_every_thread() {
         peer.request().await;
         calls.push((number, client, peer));
     }
-    // One whose request has not come yet: it was accepted, and the drain waits for it.
-    let mut silent = guard.connect().await;
+    // Accepted or still queued by the kernel. With a part of its request sent, the time that an idle connection has does not end it.
+    let mut late = guard.connect().await;
+    late.send("GET /health HTTP/1.1\r\n").await;
     guard.signal(Signal::TERM);
     guard.logged("stopping: ").await;
-    assert_eq!(silent.rest().await, b"");
+    late.send("Host: h\r\n\r\n").await;
+    let response = late.response().await;
+    assert_eq!((response.status(), response.field("connection")), (200, Some("close")));
+    assert_eq!(late.rest().await, b"");
     for (number, mut client, mut peer) in calls {
         peer.send(ok(&result(number))).await;
         let answer = client.response().await;
         assert_eq!((&answer.json()["id"], answer.field("connection")), (&number.into(), Some("close")));
     }
     assert!(guard.ended().await.success());
+}
+
+// An upgrade that fails changes nothing.
+#[tokio::test]
+async fn the_mode_of_the_socket_changes_with_an_upgrade_and_not_with_one_that_fails() {
+    let guard = guard().token("t").admin().listen("mode = \"0666\"").start().await;
+    let path = guard.listen_address().trim_start_matches("unix:").to_owned();
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o666);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let metrics = format!("metrics = \"{}\"", taken.local_addr().unwrap());
+    guard.edit("metrics = \"127.0.0.1:0\"", &metrics);
+    guard.edit("mode = \"0666\"", "mode = \"0600\"");
+    let failed = guard.command("upgrade").await;
+    assert_ne!(failed.code, 0, "{failed:?}");
+    assert_eq!(mode(), 0o666);
+    drop(taken);
+    let _successor = upgraded(&guard).await;
+    assert_eq!(mode(), 0o600);
 }

@@ -1,7 +1,8 @@
 //! The listener for clients: one task accepts, and each connection is served to its end by one worker, a thread with a runtime of its own.
 //!
-//! A socket is registered with the runtime that serves it and with no other, so workers share neither events nor tasks. There is one listener
-//! for all of them and not one for each: what waits in the queue of a listener is reset when it is closed, at every upgrade.
+//! Tokio registers a socket with the runtime that accepts it. It is taken off that and registered with the one that serves it, so workers share
+//! neither its events nor its tasks. There is one listener for all of them and not one for each: what waits in the queue of a listener is reset
+//! when it is closed, at every upgrade.
 //! Must not know HTTP.
 
 use std::future::Future;
@@ -16,14 +17,20 @@ use std::time::Duration;
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as Socket;
 use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 
 use crate::proxy::downstream::connection::ConnectionHandler;
 use crate::proxy::drain::Drain;
+use mcp_host::socket_activation::SocketOwner;
 
+/// Connections that the kernel queues at each listener, unless the system's own bound is lower.
+pub(super) const BACKLOG: i32 = 65_535;
 /// How long nothing is accepted after an error that would come again at once.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Errors of one connection each, in a row, that look like one that comes again at once.
+const FAILED_IN_A_ROW_MAX: u32 = 100;
 
 /// A bound listener for clients, which does not block.
 pub(super) enum ClientListener {
@@ -80,6 +87,18 @@ impl Workers {
         });
         self.next = (self.next + step + 1) % self.all.len();
     }
+
+    /// Counts a connection and serves it, or refuses it.
+    fn serve(&mut self, (accepted, peer): (Accepted, Option<IpAddr>), handler: &Arc<ConnectionHandler>) {
+        let admitted = handler.admit(peer);
+        let handler = handler.clone();
+        self.spawn(async move {
+            match accepted.into_stream() {
+                Ok(stream) => handler.serve(stream, peer, admitted).await,
+                Err(error) => log::warn!("a connection is closed: {error}"),
+            }
+        });
+    }
 }
 
 impl Drop for Open {
@@ -88,43 +107,77 @@ impl Drop for Open {
     }
 }
 
-/// Accepts connections until the drain begins. A connection counts from the moment it is accepted, also while it is on its way to its worker.
+/// Accepts connections until the drain begins, and then those that the kernel has queued, if no other process has the listener. A connection
+/// counts from the moment it is accepted, also while it is on its way to its worker.
 pub(super) async fn accept_until_drain(
-    listener: ClientListener,
+    (listener, owner): (ClientListener, SocketOwner),
     handler: Arc<ConnectionHandler>,
     mut workers: Workers,
     drain: &Drain,
 ) -> io::Result<()> {
     let listener = Listener::new(listener)?;
-    let mut begun = pin!(drain.begun());
+    let (mut begun, mut failures) = (pin!(drain.begun()), Failures::default());
     loop {
         let accepted = tokio::select! {
             biased;
-            () = &mut begun => return Ok(()),
+            () = &mut begun => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((accepted, peer)) => {
-                let admitted = handler.admit(peer);
-                let handler = handler.clone();
-                workers.spawn(async move {
-                    match accepted.into_stream() {
-                        Ok(stream) => handler.serve(stream, peer, admitted).await,
-                        Err(error) => log::warn!("a connection is closed: {error}"),
-                    }
-                });
-            }
-            Err(error) if concerns_one_connection(&error) => {
-                log::debug!("a connection was not accepted: {error}");
+            Ok(accepted) => {
+                failures = Failures::default();
+                workers.serve(accepted, &handler);
             }
             Err(error) => {
-                log::error!("cannot accept connections: {error}");
+                let Some(pause) = failures.pause_after(&error) else { continue };
                 tokio::select! {
-                    () = &mut begun => return Ok(()),
-                    () = tokio::time::sleep(PAUSE) => {}
+                    () = &mut begun => break,
+                    () = tokio::time::sleep(pause) => {}
                 }
             }
         }
+    }
+    match owner {
+        SocketOwner::Server if !drain.is_handed_over() => accept_queued(&listener, &handler, &mut workers),
+        // They stay queued for the process that has the listener, or for the next one that the service manager starts.
+        SocketOwner::Server | SocketOwner::ServiceManager => {}
+    }
+    Ok(())
+}
+
+/// Accepts what the kernel has queued, which would be reset when the listener is closed.
+fn accept_queued(listener: &Listener, handler: &Arc<ConnectionHandler>, workers: &mut Workers) {
+    for _ in 0..BACKLOG {
+        match listener.accept_now() {
+            Ok(accepted) => workers.serve(accepted, handler),
+            Err(error) if concerns_one_connection(&error) => {
+                log::debug!("a connection was not accepted: {error}");
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => {
+                log::error!("cannot accept the connections that wait: {error}");
+                return;
+            }
+        }
+    }
+}
+
+/// The errors of accepting since the last connection.
+#[derive(Default)]
+struct Failures {
+    of_one_connection: u32,
+}
+
+impl Failures {
+    /// How long nothing is to be accepted after this error.
+    fn pause_after(&mut self, error: &io::Error) -> Option<Duration> {
+        if concerns_one_connection(error) && self.of_one_connection < FAILED_IN_A_ROW_MAX {
+            self.of_one_connection += 1;
+            log::debug!("a connection was not accepted: {error}");
+            return None;
+        }
+        log::error!("cannot accept connections: {error}");
+        Some(PAUSE)
     }
 }
 
@@ -144,6 +197,19 @@ impl Listener {
                 (Accepted::Tcp(socket.into_std()?), Some(peer.ip().to_canonical()))
             }
             Listener::Unix(listener) => (Accepted::Unix(listener.accept().await?.0.into_std()?), None),
+        })
+    }
+
+    /// The same without waiting, past Tokio, which may not know yet that there is one.
+    fn accept_now(&self) -> io::Result<(Accepted, Option<IpAddr>)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        Ok(match self {
+            Listener::Tcp(listener) => {
+                let socket = std::net::TcpStream::from(accept_with(listener, flags)?);
+                let peer = socket.peer_addr()?.ip().to_canonical();
+                (Accepted::Tcp(socket), Some(peer))
+            }
+            Listener::Unix(listener) => (Accepted::Unix(accept_with(listener, flags)?.into()), None),
         })
     }
 }
@@ -265,7 +331,8 @@ mod tests {
         let workers = Workers::new([busy.handle().clone()]);
         let accepting = tokio::spawn({
             let (drain, handler) = (drain.clone(), Arc::new(ConnectionHandler::new(state, 1)));
-            async move { accept_until_drain(ClientListener::Tcp(listener.into()), handler, workers, &drain).await }
+            let listener = (ClientListener::Tcp(listener.into()), SocketOwner::Server);
+            async move { accept_until_drain(listener, handler, workers, &drain).await }
         });
         let _client = TcpStream::connect(address).await.unwrap();
         let accepted = async {
@@ -279,6 +346,43 @@ mod tests {
         assert_eq!(drain.wait_idle(Instant::now()), Err(1));
         busy.shutdown_background();
         assert_eq!(drain.wait_idle(Instant::now()), Ok(()));
+    }
+
+    /// How many connections are accepted of three that the kernel has queued when the drain has begun.
+    async fn accepted_after_begun(owner: SocketOwner, begin: fn(&Drain)) -> usize {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let _clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let state = state();
+        let drain = state.drain.clone();
+        begin(&drain);
+        let busy = Builder::new_current_thread().enable_all().build().unwrap();
+        let (workers, handler) =
+            (Workers::new([busy.handle().clone()]), Arc::new(ConnectionHandler::new(state, 1)));
+        let listener = (ClientListener::Tcp(listener.into()), owner);
+        accept_until_drain(listener, handler, workers, &drain).await.unwrap();
+        let open = drain.open();
+        busy.shutdown_background();
+        open
+    }
+
+    #[tokio::test]
+    async fn connections_that_the_kernel_has_queued_are_accepted_when_the_drain_begins() {
+        assert_eq!(accepted_after_begun(SocketOwner::Server, Drain::begin).await, 3);
+        // They stay queued for another process.
+        assert_eq!(accepted_after_begun(SocketOwner::Server, Drain::hand_over).await, 0);
+        assert_eq!(accepted_after_begun(SocketOwner::ServiceManager, Drain::begin).await, 0);
+    }
+
+    #[test]
+    fn an_error_of_one_connection_that_comes_again_and_again_pauses_accepting() {
+        let mut failures = Failures::default();
+        for _ in 0..FAILED_IN_A_ROW_MAX {
+            assert_eq!(failures.pause_after(&Errno::PERM.into()), None);
+        }
+        assert_eq!(failures.pause_after(&Errno::PERM.into()), Some(PAUSE));
+        assert_eq!(Failures::default().pause_after(&Errno::MFILE.into()), Some(PAUSE));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(crate) mod handle;
 pub(crate) mod in_process;
 pub(crate) mod metrics;
 
+use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +27,7 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use self::accept::{ClientListener, Workers, accept_until_drain};
+use self::accept::{BACKLOG, ClientListener, Workers, accept_until_drain};
 use super::Error;
 use super::drain::{Drain, ListenerGuard, Phase};
 use crate::config::Config;
@@ -44,8 +45,6 @@ use mcp_host::socket_activation::{Inherited, InheritedListener, ListenAddr, Sock
 const REPLY_GRACE: Duration = Duration::from_millis(500);
 /// From the end of accepting until the scrape accepted last has begun.
 const ACCEPT_SETTLE: Duration = Duration::from_millis(100);
-/// Connections that the kernel queues at each listener, unless the system's own bound is lower.
-const BACKLOG: i32 = 65_535;
 /// How often expired idle connections to backends are closed.
 const EVICT_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -66,6 +65,8 @@ pub(crate) struct Server {
     threads: usize,
     handle: Handle,
     socket_file: Option<SocketFile>,
+    /// Of the socket file.
+    mode: u32,
 }
 
 /// A bound listener and its address as text.
@@ -79,9 +80,10 @@ struct BoundListener {
 impl Server {
     /// Binds every listener that is not inherited. Readiness is reported after it: when it returns, the addresses are bound.
     pub(crate) fn bind(config: Config, log: Log, inherited: &mut Inherited) -> Result<Server, Error> {
-        let (clients, socket_file) = bind(&config.listen.address, config.listen.mode, inherited)?;
+        let mode = config.listen.mode;
+        let (clients, socket_file) = bind(&config.listen.address, mode, inherited)?;
         let metrics = match config.listen.metrics {
-            Some(address) => Some(bind(&Address::Tcp(address), config.listen.mode, inherited)?.0),
+            Some(address) => Some(bind(&Address::Tcp(address), mode, inherited)?.0),
             None => None,
         };
         let metrics_address = metrics.as_ref().and_then(|bound| bound.name.parse::<SocketAddr>().ok());
@@ -89,7 +91,7 @@ impl Server {
         let listen = clients.name.clone();
         let state = Arc::new(ProxyState::new(config, log)?);
         let handle = Handle::new(state.clone(), listen, metrics_address);
-        Ok(Server { state, clients, metrics, threads, handle, socket_file })
+        Ok(Server { state, clients, metrics, threads, handle, socket_file, mode })
     }
 
     /// A handle for admin commands and signals.
@@ -106,9 +108,12 @@ impl Server {
         std::iter::once(&self.clients).chain(&self.metrics).map(copy).collect()
     }
 
-    /// The previous process released the listeners: this one removes the socket file at its end.
+    /// The previous process released the listeners: the socket file gets the mode of this one, which removes it at its end.
     pub(crate) fn adopt_socket_file(&mut self) {
         if let (SocketOwner::Server, ListenAddr::Unix(path)) = (self.clients.owner, &self.clients.place) {
+            if let Err(error) = std::fs::set_permissions(path, Permissions::from_mode(self.mode)) {
+                log::error!("{}: cannot set the mode {:o}: {error}", path.display(), self.mode);
+            }
             self.socket_file = self.socket_file.take().or_else(|| SocketFile::adopt(path));
         }
     }
@@ -116,7 +121,7 @@ impl Server {
     /// Serves until [`Handle::begin_shutdown`] or [`Handle::hand_over`], then drains: returns as soon as nothing is in flight, and
     /// when `timeouts.drain` has passed in any case. Must not be called from inside a Tokio runtime.
     pub(crate) fn run(self) -> Result<Drained, Error> {
-        let Server { state, clients, metrics, threads, handle, socket_file } = self;
+        let Server { state, clients, metrics, threads, handle, socket_file, mode: _ } = self;
         let drain = state.drain.clone();
         let drain_time = state.snapshot.load().timeouts.drain;
         let conf = ServerConf {
@@ -141,6 +146,7 @@ impl Server {
         }
         let front = Front {
             handler: Arc::new(ConnectionHandler::new(state.clone(), threads)),
+            owner: clients.owner,
             listener: clients.into_client_listener(),
             workers,
             guard: drain.track_listener(),
@@ -182,7 +188,7 @@ impl Server {
     }
 }
 
-/// The listener for an address: inherited, or bound now.
+/// The listener for an address: inherited, or bound now. What is inherited is still served by another process, and stays as it is.
 fn bind(
     address: &Address,
     mode: u32,
@@ -215,11 +221,6 @@ fn bind(
                 }
             };
             listener.set_nonblocking(true).map_err(failed_io)?;
-            if owner == SocketOwner::Server {
-                // The previous process may have had another mode.
-                let mode = std::fs::Permissions::from_mode(mode);
-                std::fs::set_permissions(path, mode).map_err(failed_io)?;
-            }
             let place = ListenAddr::Unix(path.clone());
             (BoundListener { name: address.to_string(), place, owner, listener: listener.into() }, file)
         }
@@ -242,6 +243,7 @@ impl BoundListener {
 struct Front {
     handler: Arc<ConnectionHandler>,
     listener: ClientListener,
+    owner: SocketOwner,
     /// The runtimes of the other workers, once they have started.
     workers: Vec<oneshot::Receiver<runtime::Handle>>,
     guard: ListenerGuard,
@@ -262,7 +264,9 @@ impl ServiceWithDependents for FrontService {
         _listeners_per_fd: usize,
         _ready: ServiceReadyNotifier,
     ) {
-        let Some(Front { handler, listener, workers, guard }) = self.front.take() else { return };
+        // A process that accepts nothing must end, also after a panic.
+        let _ended = DrainOnDrop(self.state.drain.clone());
+        let Some(Front { handler, listener, owner, workers, guard }) = self.front.take() else { return };
         tokio::spawn(evict_idle(self.state.clone()));
         tokio::spawn(resolve_names(self.state.clone()));
         let mut runtimes = vec![runtime::Handle::current()];
@@ -271,7 +275,7 @@ impl ServiceWithDependents for FrontService {
             runtimes.extend(worker.await);
         }
         let workers = Workers::new(runtimes);
-        if let Err(error) = accept_until_drain(listener, handler, workers, &self.state.drain).await {
+        if let Err(error) = accept_until_drain((listener, owner), handler, workers, &self.state.drain).await {
             log::error!("cannot accept connections: {error}");
         }
         drop(guard);
@@ -411,7 +415,7 @@ impl ShutdownSignalWatch for DrainSignal {
     }
 }
 
-/// Begins the drain when the serving thread ends, for any reason.
+/// Begins the drain when the serving thread ends or nothing is accepted any more, for any reason.
 struct DrainOnDrop(Arc<Drain>);
 
 impl Drop for DrainOnDrop {
