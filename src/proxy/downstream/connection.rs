@@ -45,14 +45,11 @@ const REJECTED_LINGERING_MAX: usize = 64;
 pub(crate) struct ConnectionHandler {
     state: Arc<ProxyState>,
     rejected_lingering: Semaphore,
-    turns: handshake::Turns,
 }
 
 impl ConnectionHandler {
-    /// `threads` serve connections.
-    pub(crate) fn new(state: Arc<ProxyState>, threads: usize) -> ConnectionHandler {
-        let rejected_lingering = Semaphore::new(REJECTED_LINGERING_MAX);
-        ConnectionHandler { state, rejected_lingering, turns: handshake::Turns::new(threads) }
+    pub(crate) fn new(state: Arc<ProxyState>) -> ConnectionHandler {
+        ConnectionHandler { state, rejected_lingering: Semaphore::new(REJECTED_LINGERING_MAX) }
     }
 
     /// Encrypts a connection that was opened at this time; none where that fails.
@@ -64,7 +61,7 @@ impl ConnectionHandler {
         opened: Instant,
     ) -> Option<Opened> {
         let deadline = opened + self.state.snapshot.load().timeouts.header;
-        let result = handshake::accept(stream, tls, guard, (&self.turns, deadline)).await;
+        let result = handshake::accept(stream, tls, guard, deadline).await;
         let outcome = result.as_ref().map_or_else(|failed| *failed, |_| Handshake::Done);
         self.state.metrics.tls.handshake(outcome);
         result.ok()

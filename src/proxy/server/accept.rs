@@ -330,7 +330,7 @@ mod tests {
         let busy = Builder::new_current_thread().enable_all().build().unwrap();
         let workers = Workers::new([busy.handle().clone()]);
         let accepting = tokio::spawn({
-            let (drain, handler) = (drain.clone(), Arc::new(ConnectionHandler::new(state, 1)));
+            let (drain, handler) = (drain.clone(), Arc::new(ConnectionHandler::new(state)));
             let listener = (ClientListener::Tcp(listener.into()), SocketOwner::Server);
             async move { accept_until_drain(listener, handler, workers, &drain).await }
         });
@@ -359,7 +359,7 @@ mod tests {
         begin(&drain);
         let busy = Builder::new_current_thread().enable_all().build().unwrap();
         let (workers, handler) =
-            (Workers::new([busy.handle().clone()]), Arc::new(ConnectionHandler::new(state, 1)));
+            (Workers::new([busy.handle().clone()]), Arc::new(ConnectionHandler::new(state)));
         let listener = (ClientListener::Tcp(listener.into()), owner);
         accept_until_drain(listener, handler, workers, &drain).await.unwrap();
         let open = drain.open();

@@ -19,7 +19,7 @@ pub(crate) struct InProcessServer {
 
 impl InProcessServer {
     pub(crate) fn new(config: Config, log: Log) -> Result<InProcessServer, Error> {
-        Ok(InProcessServer { handler: ConnectionHandler::new(Arc::new(ProxyState::new(config, log)?), 1) })
+        Ok(InProcessServer { handler: ConnectionHandler::new(Arc::new(ProxyState::new(config, log)?)) })
     }
 
     /// Serves one connection to its end.

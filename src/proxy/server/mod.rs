@@ -145,7 +145,7 @@ impl Server {
             server.add_boxed_service(Box::new(WorkerService { name, index, started: Some(started) }));
         }
         let front = Front {
-            handler: Arc::new(ConnectionHandler::new(state.clone(), threads)),
+            handler: Arc::new(ConnectionHandler::new(state.clone())),
             owner: clients.owner,
             listener: clients.into_client_listener(),
             workers,
