@@ -34,6 +34,8 @@ pub(crate) enum Rule {
     Yield,
     /// A leader puts back what it has written, though it was not told so, and what is gone since.
     PutBack,
+    /// A way back that has waited is written only above the state that it was made from.
+    MadeFrom,
     /// Only windows of the present generation are merged.
     WindowOfGeneration,
     /// Nothing moves forward without the windows of all live members, and a majority of the known ones.
@@ -74,7 +76,7 @@ impl Rules {
 #[cfg(test)]
 impl Rule {
     /// Every rule whose breach random schedules find soon. Where all depends on milliseconds, they do not: `RequestOrder`, `Offer`,
-    /// `Yield` and `PutBack` have tests of their own.
+    /// `Yield`, `PutBack` and `MadeFrom` have tests of their own.
     pub(crate) const ALL: [Rule; 14] = [
         Rule::EpochOfWriter,
         Rule::Settle,

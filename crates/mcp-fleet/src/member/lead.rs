@@ -52,8 +52,8 @@ pub(crate) struct Lead<W> {
     pub(crate) unsure: Option<Envelope>,
     /// The highest generation that was ever on its way: a stamp names one state only.
     pub(crate) tried: u64,
-    /// A way back that waits for the state that is being written.
-    pub(crate) next: Option<Proposal>,
+    /// A way back that waits for what is being written, and the state that it was made from.
+    pub(crate) next: Option<(Proposal, Vec<u8>)>,
     asked: BTreeMap<OrderId, Moment>,
 }
 

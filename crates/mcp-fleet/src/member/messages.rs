@@ -160,6 +160,8 @@ pub enum ProposalRefusal {
     NotLeading,
     /// Another state is being written.
     Busy,
+    /// It waited, and the state that it was made from is no longer the present one.
+    Outdated,
     /// The evidence is not of the present state, epoch and time.
     NoEvidence,
     /// An order that it carries out was carried out before.

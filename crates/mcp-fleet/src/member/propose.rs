@@ -20,8 +20,9 @@ impl<W: Window> Member<W> {
             }
             // The way back waits for what is being written, and until the store's state is this member's.
             Err(ProposalRefusal::Busy) if proposal.direction == Direction::Back => {
+                let made_from = self.followed_state();
                 if let Some(lead) = &mut self.lead {
-                    lead.next = Some(proposal);
+                    lead.next = Some((proposal, made_from));
                 }
             }
             Err(refusal) => out.push(Output::Event(Event::ProposalRefused(refusal))),
@@ -30,12 +31,22 @@ impl<W: Window> Member<W> {
 
     /// Proposes the way back that has waited, if there is one.
     pub(super) fn propose_next(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let Some(next) = self.lead.as_mut().and_then(|lead| lead.next.take()) else { return };
+        let Some((next, made_from)) = self.lead.as_mut().and_then(|lead| lead.next.take()) else { return };
         // The decider may have proposed again what was just written.
         let is_new = |followed: &Envelope| followed.state != next.state || !next.done.is_empty();
-        if self.following.followed().is_none_or(is_new) {
-            self.propose(next, now, out);
+        if !self.following.followed().is_none_or(is_new) {
+            return;
         }
+        if self.followed_state() == made_from || !self.rules.keep(Rule::MadeFrom) {
+            self.propose(next, now, out);
+        } else {
+            // What was written meanwhile may be a rollback, which this would undo.
+            out.push(Output::Event(Event::ProposalRefused(ProposalRefusal::Outdated)));
+        }
+    }
+
+    fn followed_state(&self) -> Vec<u8> {
+        self.following.followed().map(|followed| followed.state.clone()).unwrap_or_default()
     }
 
     fn check(&self, proposal: &Proposal, now: Moment) -> Result<u64, ProposalRefusal> {

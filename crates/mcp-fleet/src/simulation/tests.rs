@@ -13,7 +13,8 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Schedules that have found a fault, beyond the first.
-const HAVE_FOUND: &[u64] = &[7_688, 12_569, 17_480, 18_734, 24_929, 50_198, 56_714, 62_278];
+const HAVE_FOUND: &[u64] =
+    &[7_688, 12_569, 17_480, 18_734, 19_517, 24_929, 32_366, 49_069, 50_198, 56_714, 62_278];
 
 #[test]
 fn every_schedule_keeps_the_invariants_of_a_fleet() {
@@ -45,6 +46,13 @@ fn every_schedule_keeps_the_invariants_of_a_fleet() {
     );
     println!("{:?}", start.elapsed());
     assert!(median < 250_000 && last < 1_000_000, "median {median} us, at most {last} us");
+}
+
+#[test]
+fn a_refused_order_that_has_waited_does_not_undo_a_rollback() {
+    let watch = World::new(32_366, Rules::without(Rule::MadeFrom)).run();
+    assert!(watch.violation.is_some(), "the rollback is undone");
+    assert_eq!(World::new(32_366, Rules::default()).run().violation, None);
 }
 
 #[test]
