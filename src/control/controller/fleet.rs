@@ -24,6 +24,8 @@ use crate::upstream::Slot;
 
 /// Time between two reports of what was counted.
 const COUNTED_EVERY: Duration = Duration::from_millis(400);
+/// What a guard says of a slot that it has just begun to probe.
+const NOT_PROBED: &str = "not probed often enough yet";
 /// Transitions that the fleet's state carries, for guards that were away; each guard keeps more of them itself.
 const HISTORY_SHARED: usize = 16;
 
@@ -124,7 +126,7 @@ impl Controller {
     fn facts(&mut self, now: Timestamp) -> MemberFacts {
         let health = |slot: Slot| match self.rollout.health(slot) {
             Health::Healthy => (slot, None),
-            Health::Unknown => (slot, Some("not probed often enough yet".to_owned())),
+            Health::Unknown => (slot, Some(NOT_PROBED.to_owned())),
             Health::Unhealthy(why) => (slot, Some(why.clone())),
         };
         let slots = self.settings.configured().into_iter().map(health).collect();
@@ -173,7 +175,8 @@ impl Controller {
         let candidate = self.rollout.state().candidate();
         let sick = seat.unhealthy.iter().find(|(slot, _)| run.is_some() && *slot == candidate);
         let sick = sick.map(|(slot, why)| format!("{} is not healthy at {why}", slot.as_str()));
-        seat.is_held_briefly = hold.as_ref().is_some_and(|hold| hold.is_brief);
+        let is_new = seat.unhealthy.iter().any(|(_, why)| why.ends_with(NOT_PROBED));
+        seat.is_held_briefly = is_new || hold.as_ref().is_some_and(|hold| hold.is_brief);
         let hold = hold.map(|hold| hold.why).or(sick);
         let is_first = seat.leads && seat.proposed.is_none() && !seat.fleet.has_state();
         self.rollout.consider(Others { counted, fired, hold }, now);

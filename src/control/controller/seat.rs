@@ -30,7 +30,7 @@ pub(super) struct Seat {
     pub(super) taken_back: Option<Transition>,
     /// What came meanwhile and must not be lost.
     pub(super) postponed: Vec<Event>,
-    /// What the fleet waits for ends by itself within seconds.
+    /// What the fleet waits for, or what keeps a slot from getting calls, ends by itself within seconds.
     pub(super) is_held_briefly: bool,
     /// Slots that are not healthy elsewhere.
     pub(super) unhealthy: Vec<(Slot, String)>,

@@ -229,6 +229,6 @@ class Crowd:
         reports = [client.stop() for client in self.clients]
         for name, outcome in outcomes.items():
             assert name == but or not outcome.failures and outcome.refused == 0, f"{name}: {outcome}"
-            assert outcome.succeeded > 20, f"{name} hardly got calls: {outcome}"
+            assert outcome.succeeded > 10, f"{name} hardly got calls: {outcome}"
         for report in reports:
             assert not report.failed_reads and not report.failed_calls and report.reads > 5, report

@@ -381,6 +381,10 @@ fn an_order_waits_a_while_for_guards_that_have_still_to_count() {
     guard.wake();
     assert!(guard.controller.preparing_start, "it goes on by itself");
 
+    let unhealthy = vec![(Slot::Green, "b: not probed often enough yet".to_owned())];
+    let starts = FleetView { unhealthy, ..FleetView::default() };
+    let (_, refused) = start_while(starts, Duration::from_secs(4));
+    assert_eq!(refused, None, "as for one that has just started");
     let (_, refused) = start_while(brief(), Duration::from_secs(6));
     assert!(refused.is_some_and(|why| why.contains("b has not counted")), "but not for ever");
     let (_, refused) = start_while(held("b has another configuration", false), Duration::ZERO);
