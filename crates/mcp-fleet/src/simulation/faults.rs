@@ -9,6 +9,9 @@ use crate::key::FleetKey;
 use crate::member::{Input, Kept};
 use crate::names::Incarnation;
 
+/// A member learns of another one by its next two exchanges.
+const UNHEARD: u64 = SECOND / 5;
+
 impl World {
     pub(super) fn begin(&mut self, number: usize) {
         let event = self.schedule.events[number];
@@ -24,6 +27,10 @@ impl World {
                 }
                 if replies {
                     node.cut_replies_until = node.cut_replies_until.max(ends);
+                }
+                // One that has joined just before is not known to it either.
+                if self.watch.joined.is_some_and(|joined| self.now < joined + UNHEARD) {
+                    self.watch.uneven_until = self.watch.uneven_until.max(ends + 3 * SECOND);
                 }
             }
             Fault::Pause { whom } => {
@@ -144,6 +151,7 @@ impl World {
         self.nodes[index] = node;
         self.watch.restarts += 1;
         if left {
+            self.watch.joined = Some(self.now);
             let cut_until = |node: &Node| node.cut_requests_until.max(node.cut_replies_until);
             // Or it is the one that joins, and the store does not know it yet.
             let cut = self.nodes.iter().map(cut_until).filter(|until| *until > self.now).max();
@@ -195,7 +203,11 @@ impl World {
             return;
         }
         self.nodes[index].failing = Some(run);
-        self.watch.trigger = Some((self.now, run));
+        // Without a leader the way back waits for one, which has a bound of its own.
+        let leads = |node: &Node| node.runs(self.now) && node.member.leads(node.clock(self.now)).is_some();
+        if self.nodes.iter().any(leads) {
+            self.watch.trigger = Some((self.now, run));
+        }
         self.input(index, Input::Eject { why: "probe failed".to_owned() });
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Watch {
     level: f64,
     drained: u64,
     pub(crate) restarts: u64,
+    /// When a guard has joined last.
+    pub(crate) joined: Option<u64>,
     /// Until then a guard is cut off that has not seen another one join, and divides the limit by too few.
     pub(crate) uneven_until: u64,
     /// Rollbacks that all nodes must follow by a time.
