@@ -192,6 +192,13 @@ impl Guard {
         self.routes.lock().unwrap().len()
     }
 
+    /// This guard leads, and an operator's order of this number is put forward.
+    fn decides_on(&mut self, number: u64, command: RolloutCommand) {
+        let order = Box::new(FleetOrder { command, who: "an operator".to_owned() });
+        self.fleet.script().says.push_back(FleetEvent::Decide(OrderId(7, number), order));
+        self.wake();
+    }
+
     fn order(&mut self, command: RolloutCommand) -> oneshot::Receiver<Result<CommandResult, String>> {
         let (reply, response) = oneshot::channel();
         let who = "an operator".to_owned();
@@ -328,9 +335,7 @@ fn an_order_is_decided_on_by_the_guard_that_leads_and_its_result_comes_with_the_
     guard.fleet.script().says.push_back(FleetEvent::OrderTaken(OrderId(7, 1)));
     let mut response = guard.order(RolloutCommand::Pause);
     assert!(response.try_recv().is_err(), "it waits for the fleet");
-    let order = FleetOrder { command: RolloutCommand::Pause, who: "an operator".to_owned() };
-    guard.fleet.script().says.push_back(FleetEvent::Decide(OrderId(7, 1), Box::new(order.clone())));
-    guard.wake();
+    guard.decides_on(1, RolloutCommand::Pause);
     let decision = guard.fleet.decisions().pop().unwrap();
     let Some((OrderId(7, 1), OrderResult::Done(2, notes))) = &decision.order else { panic!("{decision:?}") };
     guard.fleet.script().says.extend([
@@ -341,8 +346,7 @@ fn an_order_is_decided_on_by_the_guard_that_leads_and_its_result_comes_with_the_
     let result = guard.runtime.block_on(response).unwrap().unwrap();
     assert_eq!(result.transition.seq, 2);
     // Paused already: the refusal goes to the fleet, too.
-    guard.fleet.script().says.push_back(FleetEvent::Decide(OrderId(7, 2), Box::new(order)));
-    guard.wake();
+    guard.decides_on(2, RolloutCommand::Pause);
     let (id, why) = guard.runtime.block_on(guard.controller.refusals.1.recv()).unwrap();
     guard.controller.on_refused_order(id, why);
     let refused = guard.fleet.decisions().pop().unwrap();
@@ -360,10 +364,7 @@ fn start_while(view: FleetView, passes: Duration) -> (Guard, Option<String>) {
     let mut guard = Guard::start();
     guard.leads();
     guard.fleet.script().view = Some(view);
-    let command = RolloutCommand::Start { force: false, accept: Vec::new() };
-    let order = FleetOrder { command, who: "an operator".to_owned() };
-    guard.fleet.script().says.push_back(FleetEvent::Decide(OrderId(7, 1), Box::new(order)));
-    guard.wake();
+    guard.decides_on(1, RolloutCommand::Start { force: false, accept: Vec::new() });
     guard.runtime.block_on(tokio::time::advance(passes));
     guard.wake();
     guard.runtime.block_on(tokio::task::yield_now());
@@ -403,9 +404,7 @@ fn an_order_that_waits_does_not_undo_a_later_one() {
     guard.fleet.script().view = Some(held("b has not counted under the present state yet", true));
     let promote = RolloutCommand::Promote { force: true, accept: Vec::new() };
     for (number, command) in [(1, promote), (2, RolloutCommand::Pause)] {
-        let order = FleetOrder { command, who: "an operator".to_owned() };
-        guard.fleet.script().says.push_back(FleetEvent::Decide(OrderId(7, number), Box::new(order)));
-        guard.wake();
+        guard.decides_on(number, command);
         guard.runtime.block_on(tokio::time::advance(Duration::from_millis(100)));
     }
     let decision = guard.fleet.decisions().pop().unwrap();
@@ -428,9 +427,7 @@ fn an_order_that_is_prepared_does_not_undo_a_later_one() {
     let prepared = PendingCommand { command, who, reply, notes: Vec::new(), order: Some(OrderId(7, 1)) };
     guard.controller.seat.as_mut().unwrap().deciding.insert(OrderId(7, 1), Instant::now());
     guard.runtime.block_on(tokio::time::advance(Duration::from_millis(100)));
-    let order = FleetOrder { command: RolloutCommand::Pause, who: "an operator".to_owned() };
-    guard.fleet.script().says.push_back(FleetEvent::Decide(OrderId(7, 2), Box::new(order)));
-    guard.wake();
+    guard.decides_on(2, RolloutCommand::Pause);
     guard.take_over();
     assert!(guard.controller.put_off(prepared).is_none());
     assert!(response.try_recv().unwrap().is_err_and(|why| why.contains("later order")));
