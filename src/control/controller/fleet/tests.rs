@@ -149,6 +149,15 @@ impl Guard {
         Guard { controller, fleet, routes, runtime }
     }
 
+    /// A guard that leads, with a rollout that its fleet has.
+    fn in_rollout() -> Guard {
+        let mut guard = Guard::start();
+        guard.leads();
+        guard.start_rollout();
+        guard.take_over();
+        guard
+    }
+
     /// The guard leads a fleet that has a state.
     fn leads(&mut self) {
         let followed = Followed {
@@ -242,10 +251,7 @@ fn a_decision_that_was_not_taken_over_leaves_everything_as_it_was() {
 
 #[test]
 fn the_way_back_reaches_the_calls_before_the_fleet_has_it() {
-    let mut guard = Guard::start();
-    guard.leads();
-    guard.start_rollout();
-    guard.take_over();
+    let mut guard = Guard::in_rollout();
     let (command, who) = (Command::Rollback { to: None }, "a test".to_owned());
     guard.controller.handle(Event::Command { command, who });
     let decision = guard.fleet.decisions().pop().unwrap();
@@ -286,10 +292,7 @@ fn a_candidate_that_fails_elsewhere_ends_the_rollout_and_one_of_another_rollout_
         samples: 50,
         detail: detail.to_owned(),
     };
-    let mut guard = Guard::start();
-    guard.leads();
-    guard.start_rollout();
-    guard.take_over();
+    let mut guard = Guard::in_rollout();
     let of_another = FleetView { fired: vec![("r0".to_owned(), fired("at b"))], ..FleetView::default() };
     guard.fleet.script().view = Some(of_another);
     guard.wake();
@@ -304,10 +307,7 @@ fn a_candidate_that_fails_elsewhere_ends_the_rollout_and_one_of_another_rollout_
 
 #[test]
 fn a_candidate_that_fails_here_gets_no_calls_and_the_others_learn_of_it() {
-    let mut guard = Guard::start();
-    guard.leads();
-    guard.start_rollout();
-    guard.take_over();
+    let mut guard = Guard::in_rollout();
     guard.fleet.script().view = None;
     let plan = &guard.controller.rollout.state().run.as_ref().unwrap().plan;
     let lasts = plan.triggers.candidate_health.window + Duration::from_secs(1);
@@ -328,10 +328,7 @@ fn a_candidate_that_fails_here_gets_no_calls_and_the_others_learn_of_it() {
 
 #[test]
 fn an_order_is_decided_on_by_the_guard_that_leads_and_its_result_comes_with_the_state() {
-    let mut guard = Guard::start();
-    guard.leads();
-    guard.start_rollout();
-    guard.take_over();
+    let mut guard = Guard::in_rollout();
     guard.fleet.script().says.push_back(FleetEvent::OrderTaken(OrderId(7, 1)));
     let mut response = guard.order(RolloutCommand::Pause);
     assert!(response.try_recv().is_err(), "it waits for the fleet");
@@ -397,10 +394,7 @@ fn an_order_waits_a_while_for_guards_that_have_still_to_count() {
 
 #[test]
 fn an_order_that_waits_does_not_undo_a_later_one() {
-    let mut guard = Guard::start();
-    guard.leads();
-    guard.start_rollout();
-    guard.take_over();
+    let mut guard = Guard::in_rollout();
     guard.fleet.script().view = Some(held("b has not counted under the present state yet", true));
     let promote = RolloutCommand::Promote { force: true, accept: Vec::new() };
     for (number, command) in [(1, promote), (2, RolloutCommand::Pause)] {
@@ -417,10 +411,7 @@ fn an_order_that_waits_does_not_undo_a_later_one() {
 
 #[test]
 fn an_order_that_is_prepared_does_not_undo_a_later_one() {
-    let mut guard = Guard::start();
-    guard.leads();
-    guard.start_rollout();
-    guard.take_over();
+    let mut guard = Guard::in_rollout();
     let (reply, mut response) = oneshot::channel();
     let command = RolloutCommand::Promote { force: true, accept: Vec::new() };
     let who = "an operator".to_owned();
@@ -478,10 +469,7 @@ fn a_trigger_that_only_warns_and_fires_here_alone_is_told_to_the_others() {
 
 #[test]
 fn without_the_store_an_order_is_refused_and_the_way_back_holds_here() {
-    let mut guard = Guard::start();
-    guard.leads();
-    guard.start_rollout();
-    guard.take_over();
+    let mut guard = Guard::in_rollout();
     guard.fleet.script().view = None;
     guard.fleet.script().is_away = true;
     let mut refused = guard.order(RolloutCommand::Pause);
