@@ -153,6 +153,7 @@ mod tests {
         assert_eq!(demand.wanted(10.0, 10.0), 0.0, "a full bucket without calls needs nothing");
         assert_eq!(demand.wanted(4.0, 10.0), 3.0, "an empty one is filled");
     }
+
     // Calls that come in every span have ended when they are missing in two; bursts have not.
     #[test]
     fn demand_that_comes_in_bursts_does_not_end_between_them() {

@@ -84,10 +84,9 @@ impl World {
     }
 
     fn index(&self, whom: Whom) -> usize {
-        let leads = |node: &Node| node.runs(self.now) && node.member.leads(node.clock(self.now)).is_some();
         match whom {
             Whom::Node(index) => index,
-            Whom::Leader => self.nodes.iter().position(leads).unwrap_or(0),
+            Whom::Leader => self.nodes.iter().position(|node| node.leads(self.now)).unwrap_or(0),
         }
     }
 
@@ -204,8 +203,7 @@ impl World {
         }
         self.nodes[index].failing = Some(run);
         // Without a leader the way back waits for one, which has a bound of its own.
-        let leads = |node: &Node| node.runs(self.now) && node.member.leads(node.clock(self.now)).is_some();
-        if self.nodes.iter().any(leads) {
+        if self.nodes.iter().any(|node| node.leads(self.now)) {
             self.watch.trigger = Some((self.now, run));
         }
         self.input(index, Input::Eject { why: "probe failed".to_owned() });

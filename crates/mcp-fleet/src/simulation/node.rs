@@ -118,6 +118,11 @@ impl Node {
         Moment::after_start(Duration::from_micros(drifted.max(0) as u64))
     }
 
+    /// Whether its process runs and leads.
+    pub(crate) fn leads(&self, at: u64) -> bool {
+        self.runs(at) && self.member.leads(self.clock(at)).is_some()
+    }
+
     /// Whether the process runs now.
     pub(crate) fn runs(&self, world: u64) -> bool {
         self.alive && world >= self.paused_until

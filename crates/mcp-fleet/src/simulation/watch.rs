@@ -198,10 +198,7 @@ impl Watch {
 
     /// Time passes: deadlines, and no two leaders.
     pub(crate) fn tick(&mut self, at: u64, nodes: &[Node]) {
-        let leaders: Vec<&Node> = nodes
-            .iter()
-            .filter(|node| node.runs(at) && node.member.leads(node.clock(at)).is_some())
-            .collect();
+        let leaders: Vec<&Node> = nodes.iter().filter(|node| node.leads(at)).collect();
         if leaders.len() > 1 {
             self.violated(at, format!("{} and {} lead", leaders[0].id, leaders[1].id));
         }
