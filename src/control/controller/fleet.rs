@@ -162,10 +162,12 @@ impl Controller {
     /// Takes what the others say into account, and decides if this guard leads.
     fn consider_others(&mut self) {
         let now = self.clock.now();
-        let warnings = self.own_warnings(now);
         let Some(seat) = &mut self.seat else { return };
         let view = seat.fleet.view();
         seat.leads = view.is_some();
+        // Those of a guard that does not lead are judged by the one that does.
+        let warnings = if seat.leads { self.own_warnings(now) } else { Vec::new() };
+        let Some(seat) = &mut self.seat else { return };
         let FleetView { counted, fired, hold, unhealthy } = view.unwrap_or_default();
         seat.unhealthy = unhealthy;
         let run = self.rollout.state().run.as_ref().map(|run| run.id.as_str());
