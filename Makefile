@@ -21,11 +21,9 @@ check: ## The quick gate before a commit: format, lints, and every test that nee
 test: ## Everything CI runs: check, fuzz targets for a moment, the bad-input corpus, the end-to-end tests, the instruction budget.
 	@scripts/test
 
-bench: ## Criterion, then guard, nginx, HAProxy and no proxy at all in turn under the same load.
+bench: ## Guard, nginx, HAProxy and a byte relay in turn under the same load: the table of docs/performance.md, in 20 minutes.
 	@scripts/setup bench
-	cargo bench
 	python3 benches/compare/compare.py
-	python3 benches/compare/tools.py
 
 deb: ## Build the Debian package: both programs, units, configuration, manual (target/deb).
 	@scripts/deb

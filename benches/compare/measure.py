@@ -8,13 +8,16 @@ wrk (as fast as it goes) or from `Paced` (so many calls a second).
 import os
 import re
 import selectors
+import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "kit"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "kit"))
 
 from mcp_testkit.paths import system  # noqa: E402
 
@@ -71,6 +74,18 @@ def memory_kib(pid: int) -> int:
     return sum(int(re.search(r"^Pss:\s+(\d+)", rollup, re.MULTILINE)[1]) for rollup in rollups)
 
 
+def merged(measured: dict[str, list[dict]]) -> dict[str, dict[str, float]]:
+    """From the slices of each side to its figures. Percentiles are the median of the slices'."""
+    figures: dict[str, dict[str, float]] = {}
+    for side, parts in measured.items():
+        requests = sum(part["requests"] for part in parts)
+        figures[side] = {"rps": requests / sum(part["seconds"] for part in parts)}
+        figures[side] |= {key: statistics.median(part[key] for part in parts) for key in ("p50", "p99") if key in parts[0]}
+        if "cpu_ns" in parts[0]:
+            figures[side]["cpu"] = sum(part["cpu_ns"] for part in parts) / requests / 1000
+    return figures
+
+
 class Log:
     """A pipe for a program's log and a reader on the load's cores, as journald would be."""
 
@@ -89,9 +104,9 @@ class Log:
             self.reader.wait()
 
 
-def wrk(folder: Path, cores: set[int], port: str, scenario, body: bytes, seconds: float, tokens: list[str]) -> dict:
+def wrk(folder: Path, cores: set[int], port: str, scenario, token: str, body: bytes, seconds: float, tokens: list[str]) -> dict:
     """One thread, kept-alive connections, closed loop. Several tokens take turns."""
-    lines = {"method": scenario.method, "token": scenario.token, "body": "", "tokens": ""}
+    lines = {"method": scenario.method, "token": token, "body": "", "tokens": ""}
     if scenario.method == "POST":
         (folder / "body.json").write_bytes(body)
         lines["body"] = f'local file = io.open("{folder}/body.json", "rb")\nwrk.body = file:read("*a")\nfile:close()'
@@ -100,16 +115,26 @@ def wrk(folder: Path, cores: set[int], port: str, scenario, body: bytes, seconds
         lines["tokens"] = TOKENS % folder
     script = folder / "load.lua"
     script.write_text(LUA % lines)
-    argv = [system("wrk"), "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script), f"http://127.0.0.1:{port}/mcp"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 60, preexec_fn=lambda: os.sched_setaffinity(0, cores))
-    result = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
+    # wrk takes whole seconds only, and ends early with its results at SIGINT.
+    whole = seconds == int(seconds)
+    url = f"{'https' if scenario.tls else 'http'}://127.0.0.1:{port}/mcp"
+    argv = [system("wrk"), "-t1", f"-c{scenario.connections}", f"-d{int(seconds) if whole else 60}s", "--timeout", "10s", "-s", str(script), url]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+    try:
+        if not whole:
+            time.sleep(seconds)
+            process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=seconds + 60)
+    finally:
+        process.kill()
+    result = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)", output)
     if not result:
-        sys.exit(f"wrk said:\n{done.stdout}{done.stderr}")
+        sys.exit(f"wrk printed:\n{output}")
     requests, micros, broken, refused, p50, p99 = map(int, result.groups())
     # wrk counts every status of 400 and above as an error: all of them or none must be.
     if not requests or broken or refused != (requests if scenario.status >= 400 else 0):
         sys.exit(f"{scenario.name}: {broken} broken and {refused} refused of {requests}: this run measures the wrong thing")
-    return {"requests": requests, "rps": requests / micros * 1e6, "p50": p50, "p99": p99}
+    return {"requests": requests, "seconds": micros / 1e6, "p50": p50, "p99": p99}
 
 
 class Paced:
@@ -148,7 +173,7 @@ class Paced:
         latencies.sort()
         microseconds = lambda share: latencies[min(int(len(latencies) * share), len(latencies) - 1)] * 1e6
         elapsed = time.perf_counter() - begin
-        return {"requests": len(latencies), "rps": len(latencies) / elapsed, "p50": microseconds(0.5), "p99": microseconds(0.99)}
+        return {"requests": len(latencies), "seconds": elapsed, "p50": microseconds(0.5), "p99": microseconds(0.99)}
 
     def close(self) -> None:
         for connection in self.connections:

@@ -28,8 +28,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from compare import ROOT
-from measure import cpu_ns, memory_kib
+from measure import ROOT, cpu_ns, memory_kib
 from mcp_testkit.programs import Program, Programs, free_port, wait_until
 
 PEERS = ROOT / "target" / "bench" / "peers"
@@ -349,6 +348,33 @@ def of_many(url: str, sides: list, programs: Programs, cores: list[set[int]], op
     table(f"{options.many} tools", [side.name for side in sides], rows)
 
 
+def tools(bench, scenario, seconds: float) -> dict[str, dict[str, float]]:
+    """A round of the common table: mcp-tools and MCP Toolbox on one database, a row and 50 rows."""
+    from sides import Absent
+
+    try:
+        bench.once("toolbox", lambda: install(PACKAGES[:1]))
+        url = f"sqlite:{bench.once('items', lambda: filled_sqlite(bench.folder / 'items.db'))}"
+        if scenario.name == "postgres":
+            url = bench.once("postgres", lambda: Postgres(bench.folder, bench.split(True)[1])).url
+    except (OSError, subprocess.SubprocessError, SystemExit) as error:
+        raise Absent(f"MCP Toolbox or a database is not to be had: {error}") from error
+    cores, load_cores = bench.split(True)
+    os.sched_setaffinity(0, load_cores)
+    figures: dict[str, dict[str, float]] = {}
+    for side, peer in zip(scenario.sides, (Ours(bench.tools), Toolbox())):
+        server, port = peer.start(bench.programs, f"{peer.name}-{scenario.name}-{free_port()}", scenario.name, url, cores)
+        client = Client(port, peer.path, peer.token)
+        figures[side] = {}
+        for tool in ("row", "rows"):
+            check(client, tool)
+            cpu_of_calls(server, client, tool, 200)
+            figures[side][tool] = cpu_of_calls(server, client, tool, max(100, int(1000 * seconds)))
+        client.close()
+        server.stop()
+    return figures
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -361,17 +387,18 @@ def arguments() -> argparse.Namespace:
     if not options.tools:
         subprocess.run(["cargo", "build", "--release", "--quiet", "--bins"], cwd=ROOT, check=True)
     options.tools = (options.tools or ROOT / "target" / "release" / "mcp-tools").resolve()
-    install()
+    install(PACKAGES)
     return options
 
 
-def install() -> None:
+def install(packages: list[str]) -> None:
     """The peers from npm, once. Where npm cannot fetch dbhub's SQLite as a binary, it is built with the headers of this Node."""
     PEERS.mkdir(parents=True, exist_ok=True)
-    if not (PEERS / "node_modules" / "@bytebase" / "dbhub").exists():
-        argv = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts", "--prefix", str(PEERS), *PACKAGES]
-        subprocess.run(argv, check=True, timeout=600)
-    if not any((PEERS / "node_modules" / "better-sqlite3" / "build").glob("Release/better_sqlite3.node")):
+    if not all((PEERS / "node_modules" / package.rpartition("@")[0]).exists() for package in packages):
+        argv = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts", "--prefix", str(PEERS), *packages]
+        subprocess.run(argv, check=True, timeout=600, capture_output=True)
+    built = any((PEERS / "node_modules" / "better-sqlite3" / "build").glob("Release/better_sqlite3.node"))
+    if PACKAGES[1] in packages and not built:
         node = Path(shutil.which("node") or sys.exit("Node is not installed"))
         env = {**os.environ, "npm_config_nodedir": str(node.resolve().parents[1]), "npm_config_build_from_source": "true"}
         subprocess.run(["npm", "rebuild", "better-sqlite3", "--prefix", str(PEERS)], env=env, timeout=900, check=False)

@@ -1,17 +1,38 @@
-"""From the results of all runs so far to tables and plots: on the terminal, and in docs/performance.md."""
+"""From the results of a run to its table and plots: on the terminal, and in docs/performance.md."""
 
 import json
 import statistics
+from dataclasses import dataclass
 from pathlib import Path
 
 import plot
-from scenarios import FIGURES, POINTS, PROXIES, SWEEPS, TABLE, Figure
+import quiet
+from scenarios import FIGURES, POINTS, SHARED_POINTS, SWEEPS, Figure
 
 BEGIN, END = "<!-- Written by benches/compare/compare.py --write; do not edit. -->", "<!-- End of what is written. -->"
+COLUMNS = ["figure", "unit", "{build}", "nginx", "HAProxy", "byte relay", "reach", "seen: median (least to greatest round)", "result", "rounds x s"]
+PEERS = ("nginx", "haproxy", "relay")
+NAMES = {"nginx": "nginx", "haproxy": "HAProxy", "relay": "relay", "toolbox": "Toolbox", "guard:single": "1 thread"}
 
 
-def median(runs: list[dict], key: str) -> float | None:
-    values = [run[key] for run in runs if key in run]
+@dataclass
+class Spread:
+    """The figure of each round, compared with what the row is beside."""
+
+    values: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def shown(self, how: str, digits: int) -> str:
+        sign, digits, unit = {"added": ("+", 1, ""), "percent": ("+", 1, " %"), "value": ("", digits, "")}.get(how, ("", 2, ""))
+        number = lambda value: f"{value:{sign},.{digits}f}"  # noqa: E731
+        return f"{number(self.median)}{unit} ({number(min(self.values))} to {number(max(self.values))})"
+
+
+def medians(rounds: list[dict], side: str, key: str) -> float | None:
+    values = [one[side][key] for one in rounds if key in one.get(side, {})]
     return statistics.median(values) if values else None
 
 
@@ -19,91 +40,145 @@ def shown(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def terminal(title: str, runs: dict[str, list[dict]]) -> None:
-    """What one scenario gave, in full."""
-    keys = {"cpu": "CPU us", "rps": "req/s", "p50": "p50 us", "p99": "p99 us", "memory": "KiB/conn", "rss": "MiB"}
-    present = [key for key in keys if any(key in run for one in runs.values() for run in one)]
-    print(f"\n{title}\n  {'':8}" + "".join(f"{keys[key]:>12}" for key in present))
-    for name, one in runs.items():
-        print(f"  {name:8}" + "".join(f"{shown(median(one, key), 1):>12}" for key in present), flush=True)
-    for peer in [name for name in runs if "guard" in runs and name != "guard"]:
-        pairs = [(keys[key], median(runs["guard"], key), median(runs[peer], key)) for key in present]
-        print(f"  guard / {peer}: " + ", ".join(f"{key} {ours / theirs:.2f}" for key, ours, theirs in pairs if ours and theirs))
+def of_build(side: str, build: str) -> str:
+    return side.replace("guard", build, 1) if side.startswith("guard") else side
 
 
-def value(results: dict, figure: Figure, proxy: str) -> float | None:
-    runs = results.get(figure.scenario, {})
-    seen = median(runs.get(proxy, []), figure.key)
-    bare = median(runs.get("none", []), figure.key) if figure.added else 0
-    return None if seen is None or bare is None else seen - bare
+def peer_of(rounds: list[dict], figure: Figure, build: str) -> str:
+    """The side that the row is beside: of several the better one, over all rounds."""
+    sides = [(medians(rounds, of_build(side, build), figure.key), side) for side in figure.beside]
+    present = [(value, side) for value, side in sides if value is not None]
+    if not present:
+        return ""
+    return of_build((max if figure.more_is_better and figure.how == "ratio" else min)(present)[1], build)
 
 
-def row(results: dict, figure: Figure) -> list[str]:
-    ours, others = value(results, figure, "guard"), [value(results, figure, peer) for peer in ("nginx", "haproxy")]
-    cells = [shown(ours, figure.digits), *(shown(other, figure.digits) for other in others)]
-    if ours is None:
-        return [figure.title, figure.unit, *cells, "-", "not measured"]
-    if not figure.peer:
-        return [figure.title, figure.unit, *cells, f"at most {figure.reach:g}", "reached" if ours <= figure.reach else "missed"]
-    theirs = value(results, figure, figure.peer)
-    if not theirs or theirs <= 0:
-        return [figure.title, figure.unit, *cells, "-", "no peer"]
-    ratio = ours / theirs
-    good = ratio >= figure.reach if figure.more_is_better else ratio <= figure.reach
-    bound = f"at {'least' if figure.more_is_better else 'most'} {figure.reach:g} x {figure.peer}"
-    return [figure.title, figure.unit, *cells, bound, f"{ratio:.2f} x: {'reached' if good else 'missed'}"]
+def compared(rounds: list[dict], figure: Figure, ours: str, theirs: str) -> Spread:
+    values = []
+    for one in rounds:
+        mine, other = one.get(ours, {}).get(figure.key), one.get(theirs, {}).get(figure.key) if theirs else None
+        if mine is None or (figure.how != "value" and not other):
+            continue
+        match figure.how:
+            case "ratio":
+                values.append(mine / other)
+            case "inverse":
+                values.append(other / mine)
+            case "added":
+                values.append(mine - other)
+            case "percent":
+                values.append((mine / other - 1) * 100)
+            case _:
+                values.append(mine)
+    return Spread(values)
 
 
-def table(results: dict) -> list[str]:
-    rows = [["figure", "unit", "guard", "nginx", "HAProxy", "reach", "result"], ["---"] * 7, *(row(results, figure) for figure in FIGURES)]
-    return ["| " + " | ".join(cells) + " |" for cells in rows]
+def reach(figure: Figure, rounds: list[dict], theirs: str) -> str:
+    bound = "at least" if figure.more_is_better else "at most"
+    name = NAMES.get(theirs, theirs)
+    value = shown(medians(rounds, theirs, figure.key), figure.digits)
+    match figure.how:
+        case "ratio":
+            return f"{bound} {figure.reach:g} x {name}" + (f" ({value})" if theirs not in PEERS else "")
+        case "inverse":
+            return f"{bound} {figure.reach:g} x less than {name} ({value})"
+        case "added":
+            return f"{bound} +{figure.reach:g} on {value}"
+        case "percent":
+            return f"{bound} +{figure.reach:g} % on {value}"
+        case _:
+            return f"{bound} {figure.reach:,g}"
 
 
-def sweeps(results: dict, folder: Path) -> list[str]:
-    lines = []
+def row(scenarios: dict, figure: Figure, build: str) -> list[str]:
+    measured = scenarios.get(figure.scenario, {})
+    rounds, side = measured.get("rounds", []), of_build(figure.side, build)
+    theirs = peer_of(rounds, figure, build)
+    spread = compared(rounds, figure, side, theirs)
+    cells = [figure.title, figure.unit, shown(medians(rounds, side, figure.key), figure.digits)]
+    cells += [shown(medians(rounds, peer, figure.key), figure.digits) for peer in PEERS]
+    if not spread.values:
+        return [*cells, f"{figure.reach:,g}", "-", f"not measured: {measured.get('absent', 'not in this run')}", "-"]
+    # What is shown decides: a ratio of 1.004 is one of 1.00.
+    seen = round(spread.median, 2)
+    good = seen >= figure.reach if figure.more_is_better else seen <= figure.reach
+    amount = f"{len(spread.values)} x {measured['seconds']:g}" if measured["seconds"] else "1"
+    return [*cells, reach(figure, rounds, theirs), spread.shown(figure.how, figure.digits), "reached" if good else "missed", amount]
+
+
+def lines(rows: list[list[str]]) -> list[str]:
+    head, *rest = rows
+    return ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rest]]
+
+
+def table(stored: dict, build: str = "guard") -> list[str]:
+    """The rows of `make bench`, or those that --only chose."""
+    scenarios = stored["scenarios"]
+    rows = [row(scenarios, figure, build) for figure in FIGURES if figure.scenario in scenarios]
+    return lines([[column.format(build=build) for column in COLUMNS], *rows])
+
+
+def builds(stored: dict, names: list[str]) -> list[str]:
+    """Each further build beside the first one, in the same rounds."""
+    rows, done = [["figure", "unit", *names, *(f"{name} / {names[0]}: median (least to greatest round)" for name in names[1:])]], set()
+    for figure in FIGURES:
+        rounds = stored["scenarios"].get(figure.scenario, {}).get("rounds", [])
+        sides = [of_build(figure.side, name) for name in names]
+        spreads = [compared(rounds, Figure("", "", figure.key, "", 0), side, sides[0]) for side in sides[1:]]
+        if not figure.side.startswith("guard") or (sides[0], figure.scenario, figure.key) in done or not all(each.values for each in spreads):
+            continue
+        done.add((sides[0], figure.scenario, figure.key))
+        values = [shown(medians(rounds, side, figure.key), figure.digits) for side in sides]
+        rows.append([figure.title, figure.unit, *values, *(each.shown("ratio", 2) for each in spreads)])
+    return lines(rows)
+
+
+def about(stored: dict) -> list[str]:
+    """The machine, how quiet it was, and how long it took."""
+    watched = [one for measured in stored["scenarios"].values() for one in measured.get("quiet", [])]
+    minutes = sum(one["seconds"] for one in watched) / 60
+    return [f"{stored['machine']}. Measured for {minutes:.1f} minutes.", quiet.verdict(watched)]
+
+
+def sweeps(stored: dict, folder: Path) -> list[str]:
+    text = []
     for sweep, (x_title, y_title) in SWEEPS.items():
+        names = {scenario.name: scenario.at for scenario in POINTS if scenario.sweep == sweep} | SHARED_POINTS.get(sweep, {})
         series: dict[str, list[tuple[float, float]]] = {}
-        for point in (point for point in POINTS if point.sweep == sweep):
-            for proxy in PROXIES:
-                cost = median(results.get(point.name, {}).get(proxy, []), "cpu")
-                if cost:
-                    series.setdefault(proxy, []).append((point.at, cost))
-        if series:
+        for name, at in names.items():
+            rounds = stored["scenarios"].get(name, {}).get("rounds", [])
+            for side in sorted({side for one in rounds for side in one}):
+                if cost := medians(rounds, side, "cpu"):
+                    series.setdefault(side, []).append((at, cost))
+        if series and all(len(line) > 1 for line in series.values()):
             plot.draw(folder / f"{sweep}.svg", f"Cost against {x_title}", x_title, y_title, series)
-            lines += [f"![{y_title} against {x_title}](performance/{sweep}.svg)", ""]
-            for proxy, line in series.items():
-                lines.append(f"* {proxy}, {y_title}: " + ", ".join(f"{cost:,.1f} at {at:,}" for at, cost in line))
-            lines.append("")
-    return lines
-
-
-def everything(stored: dict) -> list[str]:
-    """The part of the document that a run writes."""
-    results = stored["results"]
-    rounds = [len(runs) for one in results.values() for runs in one.values()]
-    detail = ["| scenario | proxy | CPU µs | requests/s | p50 µs | p99 µs | rounds | CPU: least, greatest |", "|---|---|---|---|---|---|---|---|"]
-    for scenario in TABLE:
-        for proxy, runs in results.get(scenario.name, {}).items():
-            spread = sorted(run["cpu"] for run in runs if "cpu" in run)
-            ends = f"{spread[0]:.1f}, {spread[-1]:.1f}" if spread else "-"
-            cells = [shown(median(runs, key), digits) for key, digits in (("cpu", 1), ("rps", 0), ("p50", 0), ("p99", 0))]
-            detail.append("| " + " | ".join([scenario.title, proxy, *cells, str(len(runs)), ends]) + " |")
-    machine = "; ".join(sorted(set(stored["machines"])))
-    about = f"{machine}. Medians of {min(rounds)} to {max(rounds)} interleaved rounds." if rounds else "Nothing measured."
-    return [about, "", *table(results), "", *detail, ""]
+            text += [f"![{y_title} against {x_title}](performance/{sweep}.svg)", ""]
+            for side, line in series.items():
+                text.append(f"* {NAMES.get(side, side)}, {y_title}: " + ", ".join(f"{cost:,.1f} at {at:,}" for at, cost in line))
+            text.append("")
+    return text
 
 
 def write(stored: dict, root: Path) -> None:
-    """Puts tables and plots into docs/performance.md, between the two marks."""
+    """Puts table and plots into docs/performance.md, between the two marks."""
     path = root / "docs" / "performance.md"
     before, rest = path.read_text().split(BEGIN)
     after = rest.split(END)[1]
-    lines = [BEGIN, "", *everything(stored), *sweeps(stored["results"], root / "docs" / "performance"), END]
-    path.write_text(before + "\n".join(lines) + after)
+    text = [BEGIN, "", *(part for line in about(stored) for part in (line, "")), *table(stored), "", *sweeps(stored, root / "docs" / "performance"), END]
+    path.write_text(before + "\n".join(text) + after)
+
+
+def one_line(name: str, number: int, result: dict[str, dict[str, float]]) -> str:
+    """What a round gave, while the run goes on."""
+    shown_keys = ("cpu", "rps", "p99", "memory", "rate", "call", "denied", "row", "rows", "ms")
+    sides = []
+    for side, figures in result.items():
+        sides.append(f"{side} " + " ".join(f"{key} {figures[key]:,.1f}" for key in shown_keys if key in figures))
+    return f"{name} {number}: " + "; ".join(sides)
 
 
 def load(path: Path) -> dict:
-    return json.loads(path.read_text()) if path.exists() else {"machines": [], "results": {}}
+    return json.loads(path.read_text())
 
 
 def save(path: Path, stored: dict) -> None:

@@ -26,12 +26,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from compare import HERE, ROOT
-from measure import Log, cpu_ns, wrk
+from measure import ROOT, Log, cpu_ns, wrk
 from mcp_testkit.paths import python
 from mcp_testkit.programs import Program, Programs, free_port
 from scenarios import TOKEN, Scenario
 
+HERE = Path(__file__).resolve().parent
 PYTHON = Path(python("sdk1"))
 PYTHON_SERVER = HERE / "python_server.py"
 INSTRUCTIONS = ROOT / "conf" / "tools" / "instructions.txt"
@@ -141,7 +141,7 @@ def guarded(programs: Programs, tools: Program, socket_path: Path, listed: Path,
         for turn in range(options.rounds + 1):
             for (port, pids), run in zip(sides, runs):
                 before = sum(map(cpu_ns, pids))
-                done = wrk(programs.folder, loading, port, BEHIND, body_of("text tool"), 1 if turn == 0 else 2, [])
+                done = wrk(programs.folder, loading, port, BEHIND, TOKEN, body_of("text tool"), 1 if turn == 0 else 2, [])
                 # The first turn warms up.
                 if turn:
                     run.append((sum(map(cpu_ns, pids)) - before) / done["requests"] / 1000)
