@@ -156,10 +156,10 @@ def main() -> None:
     if len(stored["builds"]) > 1:
         print("\n" + "\n".join(report.builds(stored, stored["builds"])))
     print("\n" + "\n".join(report.about(stored)))
+    if any("failed" in one for one in stored["scenarios"].values()):
+        sys.exit("a scenario failed: see above; nothing was written")
     if options.write:
         report.write(stored, ROOT)
-    if any("failed" in one for one in stored["scenarios"].values()):
-        sys.exit("a scenario failed: see above")
 
 
 if __name__ == "__main__":

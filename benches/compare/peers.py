@@ -357,7 +357,9 @@ def tools(bench, scenario, seconds: float) -> dict[str, dict[str, float]]:
         url = f"sqlite:{bench.once('items', lambda: filled_sqlite(bench.folder / 'items.db'))}"
         if scenario.name == "postgres":
             url = bench.once("postgres", lambda: Postgres(bench.folder, bench.split(True)[1])).url
-    except (OSError, subprocess.SubprocessError, SystemExit) as error:
+    except subprocess.SubprocessError as error:
+        raise Absent(f"{Path(str(error.cmd[0])).name} failed") from error
+    except (OSError, SystemExit) as error:
         raise Absent(f"MCP Toolbox or a database is not to be had: {error}") from error
     cores, load_cores = bench.split(True)
     os.sched_setaffinity(0, load_cores)

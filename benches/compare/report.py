@@ -74,18 +74,20 @@ def compared(rounds: list[dict], figure: Figure, ours: str, theirs: str) -> Spre
 
 
 def reach(figure: Figure, rounds: list[dict], theirs: str) -> str:
-    bound = "at least" if figure.more_is_better else "at most"
-    name = NAMES.get(theirs, theirs)
-    value = shown(medians(rounds, theirs, figure.key), figure.digits)
+    bound = f"at {'least' if figure.more_is_better else 'most'}"
+    name = NAMES.get(theirs, theirs) or " or ".join(NAMES.get(side, side) for side in figure.beside)
+    value = medians(rounds, theirs, figure.key)
+    on = "" if value is None else f" on {shown(value, figure.digits)}"
+    number = "" if value is None or theirs in PEERS else f" ({shown(value, figure.digits)})"
     match figure.how:
         case "ratio":
-            return f"{bound} {figure.reach:g} x {name}" + (f" ({value})" if theirs not in PEERS else "")
+            return f"{bound} {figure.reach:g} x {name}{number}"
         case "inverse":
-            return f"{bound} {figure.reach:g} x less than {name} ({value})"
+            return f"{bound} {figure.reach:g} x less than {name}{number}"
         case "added":
-            return f"{bound} +{figure.reach:g} on {value}"
+            return f"{bound} +{figure.reach:g}{on}"
         case "percent":
-            return f"{bound} +{figure.reach:g} % on {value}"
+            return f"{bound} +{figure.reach:g} %{on}"
         case _:
             return f"{bound} {figure.reach:,g}"
 
@@ -98,7 +100,7 @@ def row(scenarios: dict, figure: Figure, build: str) -> list[str]:
     cells = [figure.title, figure.unit, shown(medians(rounds, side, figure.key), figure.digits)]
     cells += [shown(medians(rounds, peer, figure.key), figure.digits) for peer in PEERS]
     if not spread.values:
-        return [*cells, f"{figure.reach:,g}", "-", f"not measured: {measured.get('absent', 'not in this run')}", "-"]
+        return [*cells, reach(figure, rounds, theirs), "-", f"not measured: {measured.get('absent', 'not in this run')}", "-"]
     # What is shown decides: a ratio of 1.004 is one of 1.00.
     seen = round(spread.median, 2)
     good = seen >= figure.reach if figure.more_is_better else seen <= figure.reach

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 from credentials import certificate, issued_token
-from measure import ROOT, Log
+from measure import ROOT, Log, tree
 from mcp_testkit.collector import Collector
 from mcp_testkit.paths import system
 from mcp_testkit.programs import Program, Programs, free_port
@@ -91,7 +91,7 @@ class Bench:
         (folder / "large.json").write_text(LARGE)
         certificate(folder)
         argv = [system("nginx"), "-c", self.rendered("upstream.nginx.conf"), "-e", "stderr"]
-        self.background("upstream", argv, f"127.0.0.1:{self.values['UPSTREAM_PORT']}")
+        self.upstream = self.background("upstream", argv, f"127.0.0.1:{self.values['UPSTREAM_PORT']}")
 
     def once(self, name: str, make: Callable[[], object]) -> object:
         """What several scenarios share is made when the first one needs it."""
@@ -135,7 +135,8 @@ class Bench:
     def started(self, scenario: Scenario) -> Iterator[list[Running]]:
         """A fresh process of every side; a side under no load is idle."""
         running: list[Running] = []
-        os.sched_setaffinity(0, self.split(scenario.pinned)[1])
+        for pid in (0, *tree(self.upstream.pid)):
+            os.sched_setaffinity(pid, self.split(scenario.pinned)[1])
         try:
             for side in self.expanded(scenario):
                 running.append(self.start(side, scenario))
