@@ -7,6 +7,7 @@ what changes with time reaches all sides alike.
 import http.client
 import json
 import os
+import random
 import re
 import selectors
 import signal
@@ -36,10 +37,10 @@ CIPHER = ["-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"]
 
 
 def slices(running: list[Running], seconds: float) -> Iterator[tuple[Running, float]]:
-    """Each side in turn, of a second or less each, there and back again."""
-    count = max(1, round(seconds))
+    """Each side in turn, of a second or less each, there and back again. No side is always the first one."""
+    count, order = max(1, round(seconds)), random.sample(running, len(running))
     for turn in range(count):
-        for one in running[:: -1 if turn % 2 else 1]:
+        for one in order[:: -1 if turn % 2 else 1]:
             yield one, seconds / count
 
 
