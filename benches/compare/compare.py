@@ -37,6 +37,8 @@ from scenarios import MORE, POINTS, TABLE, Scenario
 from sides import Absent, Bench
 
 RESULTS = ROOT / "target" / "bench" / "results.json"
+#: Nothing of the document is measured again until it looks better.
+ONE_RUN = "--write takes a whole run of one guard"
 PROFILES = {"release": "release build", "fast": "build of the profile `fast`", "debug": "DEBUG build"}
 
 
@@ -58,9 +60,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--guard", type=Path, action="append", default=[], help="a built guard; several are compared")
     parser.add_argument("--write", action="store_true", help="update docs/performance.md and its plots")
     options = parser.parse_args()
-    # The document has one run: nothing is measured again until it looks better.
     if options.write and options.rounds != 0 and (options.only != "all" or len(options.guard) > 1):
-        parser.error("--write takes a whole run of one guard")
+        parser.error(ONE_RUN)
     return options
 
 
@@ -132,7 +133,7 @@ def measured(options: argparse.Namespace) -> dict:
     # A world-readable folder: nginx's worker is another user when root runs this.
     folder = Path(tempfile.mkdtemp(prefix="mcp-bench-"))
     folder.chmod(0o755)
-    stored = {"machine": machine(guards), "builds": ["guard", *(f"guard{number}" for number in range(2, len(guards) + 1))], "scenarios": {}}
+    stored = {"machine": machine(guards), "builds": ["guard", *(f"guard{number}" for number in range(2, len(guards) + 1))], "only": options.only, "scenarios": {}}
     print(f"{stored['machine']}; set-up took {time.monotonic() - begun:.0f} s", flush=True)
     begun = time.monotonic()
     bench = None
@@ -159,6 +160,8 @@ def main() -> None:
     if any("failed" in one for one in stored["scenarios"].values()):
         sys.exit("a scenario failed: see above; nothing was written")
     if options.write:
+        if stored["only"] != "all" or len(stored["builds"]) > 1:
+            sys.exit(ONE_RUN)
         report.write(stored, ROOT)
 
 

@@ -21,13 +21,23 @@ class Spread:
 
     values: list[float]
 
+    figure: Figure
+
+    @property
+    def digits(self) -> int:
+        return {"added": 1, "percent": 1, "value": self.figure.digits}.get(self.figure.how, 2)
+
     @property
     def median(self) -> float:
-        return statistics.median(self.values)
+        """As it is shown: a ratio of 1.004 is one of 1.00."""
+        return round(statistics.median(self.values), self.digits)
 
-    def shown(self, how: str, digits: int) -> str:
-        sign, digits, unit = {"added": ("+", 1, ""), "percent": ("+", 1, " %"), "value": ("", digits, "")}.get(how, ("", 2, ""))
-        number = lambda value: f"{value:{sign},.{digits}f}"  # noqa: E731
+    def reaches(self) -> bool:
+        return self.median >= self.figure.reach if self.figure.more_is_better else self.median <= self.figure.reach
+
+    def shown(self) -> str:
+        sign, unit = {"added": ("+", ""), "percent": ("+", " %")}.get(self.figure.how, ("", ""))
+        number = lambda value: f"{value:{sign},.{self.digits}f}"  # noqa: E731
         return f"{number(self.median)}{unit} ({number(min(self.values))} to {number(max(self.values))})"
 
 
@@ -70,7 +80,7 @@ def compared(rounds: list[dict], figure: Figure, ours: str, theirs: str) -> Spre
                 values.append((mine / other - 1) * 100)
             case _:
                 values.append(mine)
-    return Spread(values)
+    return Spread(values, figure)
 
 
 def reach(figure: Figure, rounds: list[dict], theirs: str) -> str:
@@ -101,11 +111,8 @@ def row(scenarios: dict, figure: Figure, build: str) -> list[str]:
     cells += [shown(medians(rounds, peer, figure.key), figure.digits) for peer in PEERS]
     if not spread.values:
         return [*cells, reach(figure, rounds, theirs), "-", f"not measured: {measured.get('absent', 'not in this run')}", "-"]
-    # What is shown decides: a ratio of 1.004 is one of 1.00.
-    seen = round(spread.median, 2)
-    good = seen >= figure.reach if figure.more_is_better else seen <= figure.reach
     amount = f"{len(spread.values)} x {measured['seconds']:g}" if measured["seconds"] else "1"
-    return [*cells, reach(figure, rounds, theirs), spread.shown(figure.how, figure.digits), "reached" if good else "missed", amount]
+    return [*cells, reach(figure, rounds, theirs), spread.shown(), "reached" if spread.reaches() else "missed", amount]
 
 
 def lines(rows: list[list[str]]) -> list[str]:
@@ -131,7 +138,7 @@ def builds(stored: dict, names: list[str]) -> list[str]:
             continue
         done.add((sides[0], figure.scenario, figure.key))
         values = [shown(medians(rounds, side, figure.key), figure.digits) for side in sides]
-        rows.append([figure.title, figure.unit, *values, *(each.shown("ratio", 2) for each in spreads)])
+        rows.append([figure.title, figure.unit, *values, *(each.shown() for each in spreads)])
     return lines(rows)
 
 

@@ -73,7 +73,7 @@ TABLE = [
     Scenario("idle", "1,000 idle connections", kind="idle", sides=("guard:idle", "nginx", "haproxy"), rounds=3, seconds=10),
     Scenario("handshake", "full handshakes, TLS 1.3", kind="handshakes", tls=True),
     Scenario("tls", "forwarded call, TLS 1.3", tls=True),
-    Scenario("rooms", "forwarded call, optional parts of the guard", sides=ROOMS, rounds=7),
+    Scenario("rooms", "forwarded call, optional parts of the guard", sides=ROOMS, rounds=9),
     Scenario("shadow", "copies of all calls, 500 a second", kind="shadow", sides=("guard:alone", "guard:copying"), rounds=3, seconds=3, rate=500),
     Scenario("counts", "instructions in user space", kind="counts", sides=("guard",), rounds=1, seconds=0),
     Scenario("sqlite", "tools on SQLite", kind="tools", sides=("tools", "toolbox"), seconds=0.5),

@@ -7,8 +7,10 @@ same machine, as in production; nothing is pinned. The cost of a copy is the dif
 import os
 import re
 import sys
+import tempfile
 import urllib.request
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 from measure import ROOT, Paced, cpu_ns, merged
 from mcp_testkit.guard import Guard
@@ -40,9 +42,12 @@ def compared(guard: Guard) -> int:
 
 def copies(bench: Bench, scenario: Scenario, seconds: float) -> dict[str, dict[str, float]]:
     os.sched_setaffinity(0, set(bench.cores))
-    (bench.folder / "plan.toml").write_text(PLAN)
-    programs, guards = Programs(bench.folder), {}
+    guards: dict[str, Guard] = {}
     with ExitStack() as ends:
+        # A folder of its own: the guards would take up the rollout of the round before.
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(dir=bench.folder)))
+        (folder / "plan.toml").write_text(PLAN)
+        programs = Programs(folder)
         ends.callback(programs.stop_all)
         blue, green = (mcp_tools(programs, slot, binary=bench.tools, catalog=ROOT / "conf/tools/base.toml") for slot in ("blue", "green"))
         more = MORE.format(green=green.address, path=green.path)
