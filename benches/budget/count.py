@@ -90,8 +90,11 @@ class Backend(threading.Thread):
                 if key.fileobj is self.listener:
                     self.selector.register(self.listener.accept()[0], selectors.EVENT_READ)
                     continue
-                # The guard writes head and body at once, and both fit into one read.
-                data = key.fileobj.recv(65536)
+                # The guard writes head and body at once, and both fit into one read. A probe may end before its response was read.
+                try:
+                    data = key.fileobj.recv(65536)
+                except ConnectionResetError:
+                    data = b""
                 if data:
                     key.fileobj.sendall(RESPONSE)
                 else:

@@ -89,11 +89,14 @@ class Top:
         os.write(self.side, keys)
 
     def ended(self) -> int:
-        """The exit code, once it has ended and everything it wrote was read."""
-        code = self.process.wait(SECONDS)
+        """The exit code, once it has ended and everything it wrote was read. A terminal that is not read makes it wait."""
+        deadline = time.monotonic() + SECONDS
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"it does not end\n{self.text}"
+            self.read(0.1)
         while self.read(0.1):
             pass
-        return code
+        return self.process.returncode
 
     def assert_restored(self) -> None:
         assert termios.tcgetattr(self.other) == self.before, "the modes of the terminal are as before"

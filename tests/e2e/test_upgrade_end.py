@@ -50,12 +50,17 @@ signal.pause()
 
 #: A new program that can serve. The old process reads nothing before it has said its last word.
 SERVING_PROGRAM = """#!/usr/bin/python3
-import os, signal, socket, time
+import os, pathlib, signal, socket, time
 channel, old, this = socket.socket(fileno=0), os.getppid(), os.getpid()
 channel.recv(16384)
 channel.send(b"prepared 9.9.9")
 assert channel.recv(16384) == b"go"
 os.kill(old, signal.SIGSTOP)
+def threads():
+    return [status.read_text() for status in pathlib.Path(f"/proc/{{old}}/task").glob("*/status")]
+# Its threads go on until one of them has received the signal.
+while not all("State:\\tT" in thread for thread in threads()):
+    time.sleep(0.001)
 channel.send(b"serving")
 {last}
 """

@@ -3,12 +3,14 @@
 //!
 //! Must not know what is made of it.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::mpsc::Sender;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyEvent};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{AdminCommand, AdminResponse, Overview};
 use crate::cli::exit::Exit;
@@ -51,8 +53,16 @@ pub(super) fn start(guard: Guard, interval: Duration, happenings: Sender<Happeni
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
     let (keys, signals) = (happenings.clone(), happenings.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before the terminal is taken: a signal that comes first would end the process and leave it taken.
+    let ends = {
+        let _entered = runtime.enter();
+        [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit()]
+            .into_iter()
+            .map(signal)
+            .collect::<io::Result<Vec<Signal>>>()?
+    };
     thread("signals").spawn(move || {
-        runtime.block_on(ended());
+        runtime.block_on(first_of(ends));
         let _ = signals.send(Happening::End);
     })?;
     thread("keys").spawn(move || read_keys(&keys))?;
@@ -60,18 +70,13 @@ pub(super) fn start(guard: Guard, interval: Duration, happenings: Sender<Happeni
     Ok(())
 }
 
-/// Returns at a signal that ends the process.
-async fn ended() {
-    let wait = async |kind: SignalKind| match signal(kind) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        () = wait(SignalKind::terminate()) => {}
-        () = wait(SignalKind::hangup()) => {}
-        () = wait(SignalKind::interrupt()) => {}
-        () = wait(SignalKind::quit()) => {}
-    }
+/// Returns when one of the signals comes.
+async fn first_of(mut signals: Vec<Signal>) {
+    poll_fn(|cx| {
+        let has_come = signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
+        if has_come { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 fn read_keys(happenings: &Sender<Happening>) {

@@ -251,13 +251,16 @@ class Drill:
         self.cache.begin()
 
     def connections_run_out(self) -> None:
-        """Every connection has a request whose response does not come yet: none can be closed for another one."""
+        """Connections until one is refused: each has a request whose response does not come yet, so that in the end none can be closed for another."""
         with contextlib.ExitStack() as stack:
-            for _ in range(100):
+
+            def refused() -> object:
                 connection = stack.enter_context(contextlib.closing(socket.create_connection(self.listener)))
                 with contextlib.suppress(OSError):
                     connection.sendall(b"GET /page?waits HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            self.until("mcp_guard_connections_refused_total > 0")
+                return self.prometheus.query("mcp_guard_connections_refused_total > 0")
+
+            wait_until("a connection to be refused", refused, ALERT_SECONDS)
             self.fires("McpGuardConnectionsRunOut")
             self.page.released.set()
 
