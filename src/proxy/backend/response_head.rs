@@ -113,7 +113,7 @@ pub(crate) fn parse_response(
             && !(repeats && is_copy(fields, field))
     });
     if fields.occurs(KnownField::Date) == Occurs::Never {
-        clock.append_date(&mut rendered);
+        clock.append_date(clock.now(), &mut rendered);
     }
     let kind = match fields.occurs(KnownField::ContentType) {
         Occurs::Never => None,

@@ -1,15 +1,14 @@
 //! One open connection to a backend, in clear or over TLS. Must not know HTTP, nor how it was opened.
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use rustix::net::RecvFlags;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client;
 
+use crate::proxy::io::{ReadWrite, reads_and_writes};
 use crate::proxy::tls_stream::TlsStream;
 
 /// An open connection.
@@ -58,8 +57,8 @@ impl Socket {
         }
     }
 
-    fn stream(self: Pin<&mut Self>) -> Pin<&mut dyn ReadWrite> {
-        match self.get_mut() {
+    fn stream(&mut self) -> Pin<&mut dyn ReadWrite> {
+        match self {
             Socket::Unix(stream) => Pin::new(stream),
             Socket::Tcp(stream) => Pin::new(stream),
             Socket::Tls(stream) => Pin::new(&mut **stream),
@@ -103,42 +102,4 @@ impl Read for Arrived<'_> {
     }
 }
 
-trait ReadWrite: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> ReadWrite for T {}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.stream().poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_shutdown(cx)
-    }
-}
+reads_and_writes!(Socket);

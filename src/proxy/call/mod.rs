@@ -30,6 +30,7 @@ use crate::proxy::call::dispatch::Assignment;
 use crate::proxy::call::error::CallError;
 use crate::proxy::call::peek::denial_for_slot;
 use crate::proxy::call::relay::Relay;
+use crate::proxy::date::seconds;
 use crate::proxy::downstream::body::{BodyError, Excess};
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::request::{AfterRequest, Request};
@@ -88,7 +89,7 @@ fn set_client<'r>(
         request.state.subjects.find(snapshot.grant(permit.client()), subject.user())
     });
     client.guard().set_client(subject.as_ref().map_or(key, |subject| subject.key));
-    snapshot.token_usage.record(permit, request.wall);
+    snapshot.token_usage.record(permit, seconds(request.time));
     subject
 }
 

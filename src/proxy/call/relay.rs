@@ -145,7 +145,7 @@ impl<'r, 'c> Relay<'r, 'c> {
             head.extend_from_slice(&body.data);
             relayed.bytes = body.data.len() as u64;
             match client.write(Parts::new([head.as_slice()])).await {
-                Ok(()) => relayed.keep_alive = keep_alive,
+                Ok(_) => relayed.keep_alive = keep_alive,
                 Err(interrupt) => relayed.result = Err(RelayError::Unwritten(interrupt)),
             }
             return relayed;

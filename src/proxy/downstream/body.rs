@@ -346,6 +346,15 @@ pub(crate) async fn discard(
     }
 }
 
+/// The length of a body that is known, and of which nothing is still to come.
+pub(crate) fn arrived_length(head: &RequestHead<'_>, arrived: &[u8]) -> Option<usize> {
+    match head.body {
+        BodyLength::None => Some(0),
+        BodyLength::Bytes(length) => usize::try_from(length).ok().filter(|length| *length <= arrived.len()),
+        BodyLength::Chunked | BodyLength::UntilClose => None,
+    }
+}
+
 /// Whether the body of a denied request is small enough, as far as is known, to be discarded.
 pub(crate) fn can_discard(head: &RequestHead<'_>) -> bool {
     match head.body {

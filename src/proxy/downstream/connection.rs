@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::Cache;
-use pingora::protocols::Stream;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::client_stream::{Accepted, ClientStream};
 use super::handshake::{self, Opened};
 use super::health;
 use super::local_reply::{BodyMode, KeepAlive, ReplyHead};
@@ -55,13 +55,13 @@ impl ConnectionHandler {
     /// Encrypts a connection that was opened at this time; none where that fails.
     async fn handshake(
         &self,
-        stream: Stream,
+        accepted: Accepted,
         tls: &ServerTls,
         guard: &mut ConnectionGuard,
         opened: Instant,
     ) -> Option<Opened> {
         let deadline = opened + self.state.snapshot.load().timeouts.header;
-        let result = handshake::accept(stream, tls, guard, deadline).await;
+        let result = handshake::accept(accepted, tls, guard, deadline).await;
         let outcome = result.as_ref().map_or_else(|failed| *failed, |_| Handshake::Done);
         self.state.metrics.tls.handshake(outcome);
         result.ok()
@@ -69,11 +69,11 @@ impl ConnectionHandler {
 
     /// The reply to a connection beyond the limit, written without reading. Few of these connections linger: a client
     /// without a token must not hold connections that are not counted.
-    async fn reject_connection(&self, mut stream: Stream) {
+    async fn reject_connection(&self, mut stream: Accepted) {
         self.state.metrics.connection_refused();
         let id = self.state.ids.next();
-        let head =
-            ReplyHead { request_id: id.as_str(), clock: &self.state.clock, keep_alive: KeepAlive::Close };
+        let (request_id, clock, keep_alive) = (id.as_str(), &self.state.clock, KeepAlive::Close);
+        let head = ReplyHead { request_id, clock, now: clock.now(), keep_alive };
         let bytes = head.reply(&reply::head_reply(Denial::Overloaded), BodyMode::Full, None);
         // A new connection takes so few bytes at once: this does not wait.
         let written = tokio::time::timeout(Duration::ZERO, stream.write_all(&bytes)).await;
@@ -82,7 +82,7 @@ impl ConnectionHandler {
             return;
         }
         let _ = tokio::time::timeout(LINGER, async {
-            let _ = AsyncWriteExt::shutdown(&mut stream).await;
+            let _ = stream.shutdown().await;
             let (mut discarded, mut total) = (Vec::new(), 0);
             while total < LINGER_BYTES_MAX {
                 discarded.clear();
@@ -111,32 +111,35 @@ impl ConnectionHandler {
     /// Serves a connection to its end, or refuses one that was not admitted.
     pub(crate) async fn serve(
         &self,
-        mut stream: Stream,
+        accepted: Accepted,
         peer: Option<IpAddr>,
         admitted: Option<ConnectionGuard>,
     ) {
         let tls = self.state.snapshot.load().tls.clone();
         let Some(mut guard) = admitted else {
             return match tls {
-                None => self.reject_connection(stream).await,
+                None => self.reject_connection(accepted).await,
                 // A reply would take a handshake, which is what there is no room for.
                 Some(_) => self.state.metrics.connection_refused(),
             };
         };
         let mut peer = peer.map(Peer::at);
         let (mut idle_since, mut shown) = (Instant::now(), None);
-        if let Some(tls) = tls {
+        let stream = if let Some(tls) = tls {
             // Boxed, so that a connection in clear does not have its size.
-            let handshake = Box::pin(self.handshake(stream, &tls, &mut guard, idle_since));
+            let handshake = Box::pin(self.handshake(accepted, &tls, &mut guard, idle_since));
             let Some(shaken) = handshake.await else { return };
-            (stream, shown, idle_since) = (shaken.stream, shaken.shown, Instant::now());
+            (shown, idle_since) = (shaken.shown, Instant::now());
             let Some(peer) = peer.as_mut() else {
                 // Without an address it would be taken for a proxy on a Unix socket, whose word about its clients is believed.
                 log::warn!("a connection over TLS whose client has no address is closed");
                 return;
             };
             peer.scheme = Scheme::Https;
-        }
+            shaken.stream
+        } else {
+            ClientStream::Clear(accepted)
+        };
         Connection {
             state: &self.state,
             downstream: Downstream::new(stream, guard),
@@ -259,12 +262,12 @@ impl Connection<'_> {
     async fn refuse_head(&mut self, denial: Denial) {
         let started = Instant::now();
         let id = self.state.ids.next();
-        let head =
-            ReplyHead { request_id: id.as_str(), clock: &self.state.clock, keep_alive: KeepAlive::Close };
+        let time = self.state.clock.time();
+        let (request_id, clock, keep_alive) = (id.as_str(), &self.state.clock, KeepAlive::Close);
+        let head = ReplyHead { request_id, clock, now: seconds(time), keep_alive };
         let reply = reply::head_reply(denial);
         let bytes = head.reply(&reply, BodyMode::Full, None);
         self.downstream.set_timeout(LINGER);
-        let time = self.state.clock.time();
         let trace = self.state.tracing.begin_without_head(&self.state.snapshot.load(), started);
         let mut record = Record::new(id.as_str(), self.peer.as_ref().map(|peer| peer.text.as_str()));
         record.trace = trace.as_deref();
@@ -330,7 +333,7 @@ impl Connection<'_> {
         let trace = verdict.trace(state, snapshot, &head, started);
         let trace = trace.as_deref();
         let request =
-            Request { state, snapshot, head, arrived, id, own_id, started, wall, peer, trust, page, trace };
+            Request { state, snapshot, head, arrived, id, own_id, started, time, peer, trust, page, trace };
         let mut record = Record { trace, ..Record::new(id, peer.map(|peer| peer.text.as_str())) };
         let downstream = &mut self.downstream;
         let after = match verdict {

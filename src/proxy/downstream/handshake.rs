@@ -9,12 +9,11 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use pingora::protocols::Stream;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::rustls::Error;
 
-use super::encrypted::Encrypted;
+use super::client_stream::{Accepted, ClientStream};
 use super::shown_certificate::ShownCertificate;
 use crate::proxy::drain::{ConnectionGuard, Phase};
 use crate::proxy::io::read_more;
@@ -28,13 +27,13 @@ const ALERT_DISCARD_BYTES_MAX: usize = 64 * 1024;
 
 /// An encrypted connection, and what certificate the client has shown.
 pub(super) struct Opened {
-    pub(super) stream: Stream,
+    pub(super) stream: ClientStream,
     pub(super) shown: Option<Box<ShownCertificate>>,
 }
 
 /// Performs the handshake until `deadline`, or until the connection is evicted or the drain is over.
 pub(super) async fn accept(
-    stream: Stream,
+    stream: Accepted,
     tls: &ServerTls,
     guard: &mut ConnectionGuard,
     deadline: Instant,
@@ -56,8 +55,8 @@ pub(super) async fn accept(
         Ok(opened) => {
             let chain = opened.get_ref().1.peer_certificates();
             let shown = chain.and_then(|chain| ShownCertificate::new(chain, tls)).map(Box::new);
-            let stream: Encrypted = TlsStream(opened);
-            Ok(Opened { stream: Box::new(stream), shown })
+            let stream = ClientStream::Encrypted(Box::new(TlsStream(opened)));
+            Ok(Opened { stream, shown })
         }
         Err((error, stream)) => {
             let outcome = outcome_of(&error);
@@ -71,8 +70,8 @@ pub(super) async fn accept(
 }
 
 /// The alert is on its way. Closing at once could reset the connection and take it back.
-async fn let_read(mut stream: Stream) {
-    let _ = AsyncWriteExt::shutdown(&mut stream).await;
+async fn let_read(mut stream: Accepted) {
+    let _ = stream.shutdown().await;
     let (mut discarded, mut total) = (Vec::new(), 0);
     while total < ALERT_DISCARD_BYTES_MAX {
         discarded.clear();

@@ -53,6 +53,8 @@ impl BodyMode {
 pub(crate) struct ReplyHead<'r> {
     pub(crate) request_id: &'r str,
     pub(crate) clock: &'r Clock,
+    /// The time of day in seconds since the epoch, for `Date`.
+    pub(crate) now: u64,
     pub(crate) keep_alive: KeepAlive,
 }
 
@@ -91,7 +93,7 @@ impl ReplyHead<'_> {
     }
 
     fn finish(&self, out: &mut Vec<u8>) {
-        self.clock.append_date(out);
+        self.clock.append_date(self.now, out);
         out.extend_from_slice(self.keep_alive.header());
         out.extend_from_slice(b"\r\n");
     }
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     fn reply_head<'r>(request_id: &'r str, clock: &'r Clock, keep_alive: KeepAlive) -> ReplyHead<'r> {
-        ReplyHead { request_id, clock, keep_alive }
+        ReplyHead { request_id, clock, now: 784_111_777, keep_alive }
     }
 
     #[test]

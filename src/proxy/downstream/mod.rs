@@ -1,8 +1,8 @@
 //! The client's side of a connection: bytes, deadlines, bodies, and local replies.
 
 pub(crate) mod body;
+pub(crate) mod client_stream;
 pub(crate) mod connection;
-pub(crate) mod encrypted;
 pub(crate) mod handshake;
 pub(crate) mod health;
 pub(crate) mod local_reply;

@@ -1,7 +1,7 @@
 //! One request while it is served, and the local replies to it.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -11,9 +11,10 @@ use crate::policy::cors::{AllowedOrigin, Sendable};
 use crate::policy::reply::Reply;
 use crate::policy::{Denial, Subject};
 use crate::proxy::backend::request_head::{ForwardedFrom, PeerTrust, Scheme, TraceFields};
+use crate::proxy::date::seconds;
 use crate::proxy::downstream::local_reply::{BodyMode, KeepAlive, ReplyHead};
 use crate::proxy::downstream::response::DownstreamFraming;
-use crate::proxy::downstream::stream::{Downstream, Peer};
+use crate::proxy::downstream::stream::{Downstream, Peer, Written};
 use crate::proxy::fairness::per_client::ClientKey;
 use crate::proxy::head_writer::{append_length, append_line};
 use crate::proxy::io::Parts;
@@ -61,8 +62,8 @@ pub(crate) struct Request<'r> {
     /// The key of `routing.key = "request"`: never chosen by a client.
     pub(crate) own_id: &'r str,
     pub(crate) started: Instant,
-    /// The same in seconds since the epoch.
-    pub(crate) wall: u64,
+    /// The time of day then.
+    pub(crate) time: SystemTime,
     /// None on a Unix socket.
     pub(crate) peer: Option<&'r Peer>,
     pub(crate) trust: PeerTrust,
@@ -178,6 +179,10 @@ impl<'r> Request<'r> {
         if self.write_reply(downstream, reply, requested, record).await == KeepAlive::Close {
             return AfterRequest::Close;
         }
+        if let Some(consumed) = body::arrived_length(&self.head, self.arrived) {
+            return AfterRequest::Keep { consumed };
+        }
+        record.total = None;
         downstream.set_deadline(self.started + self.snapshot.timeouts.body);
         downstream.guard().reading();
         match body::discard(downstream, &self.head, self.arrived).await {
@@ -198,8 +203,10 @@ impl<'r> Request<'r> {
         // A browser sends no body with it.
         let bare = matches!(self.head.body, BodyLength::None | BodyLength::Bytes(0));
         let keep_alive = if bare { self.keep_alive(downstream) } else { KeepAlive::Close };
-        let bytes = self.reply_head(keep_alive).preflight(&page.preflight(&self.head, methods, sendable));
-        if !self.write(downstream, &bytes, 204, record).await {
+        let passed = self.started.elapsed();
+        let bytes =
+            self.reply_head(passed, keep_alive).preflight(&page.preflight(&self.head, methods, sendable));
+        if !self.write(downstream, &bytes, (204, passed), record).await {
             return AfterRequest::Close;
         }
         if keep_alive == KeepAlive::Close { AfterRequest::Linger } else { AfterRequest::Keep { consumed: 0 } }
@@ -212,31 +219,39 @@ impl<'r> Request<'r> {
         keep_alive: KeepAlive,
         record: &mut Record<'_>,
     ) -> KeepAlive {
-        let bytes = self.reply_head(keep_alive).reply(reply, BodyMode::of(&self.head), self.page);
-        if !self.write(downstream, &bytes, reply.status, record).await {
+        let passed = self.started.elapsed();
+        let bytes = self.reply_head(passed, keep_alive).reply(reply, BodyMode::of(&self.head), self.page);
+        if !self.write(downstream, &bytes, (reply.status, passed), record).await {
             return KeepAlive::Close;
         }
         record.bytes_out = reply.body.len() as u64;
         keep_alive
     }
 
-    fn reply_head(&self, keep_alive: KeepAlive) -> ReplyHead<'_> {
-        ReplyHead { request_id: self.id, clock: &self.state.clock, keep_alive }
+    /// The fields of a local reply that is made when so much time has passed since the request began.
+    fn reply_head(&self, passed: Duration, keep_alive: KeepAlive) -> ReplyHead<'_> {
+        let now = seconds(self.time.checked_add(passed).unwrap_or(self.time));
+        ReplyHead { request_id: self.id, clock: &self.state.clock, now, keep_alive }
     }
 
-    /// Writes a local reply; false if the client is gone.
+    /// Writes a local reply that was made when so much time had passed; false if the client is gone.
     async fn write(
         &self,
         downstream: &mut Downstream,
         bytes: &[u8],
-        status: u16,
+        (status, passed): (u16, Duration),
         record: &mut Record<'_>,
     ) -> bool {
         // The deadline of the call may be the cause of the reply, so the reply has a deadline of its own.
-        downstream.set_timeout(LINGER);
-        if downstream.write(Parts::new([bytes])).await.is_err() {
-            record.set_client_gone();
-            return false;
+        downstream.set_deadline(self.started + passed + LINGER);
+        match downstream.write(Parts::new([bytes])).await {
+            // The clock is not read again for a write that did not wait.
+            Ok(Written::AtOnce) => record.total = Some(passed),
+            Ok(Written::Later) => {}
+            Err(_interrupt) => {
+                record.set_client_gone();
+                return false;
+            }
         }
         record.status = Some(status);
         true

@@ -2,7 +2,7 @@
 
 use crate::http1::Version;
 use crate::proxy::backend::exchange::ExchangeError;
-use crate::proxy::downstream::stream::{Downstream, Interrupt};
+use crate::proxy::downstream::stream::{Downstream, Interrupt, Written};
 use crate::proxy::io::Parts;
 use crate::telemetry::Outcome;
 
@@ -58,7 +58,7 @@ impl DownstreamFraming {
     }
 
     /// Writes the head, if it is still due, and a piece of the body, in one call.
-    pub(crate) async fn write(self, client: &mut Downstream, piece: Piece<'_>) -> Result<(), Interrupt> {
+    pub(crate) async fn write(self, client: &mut Downstream, piece: Piece<'_>) -> Result<Written, Interrupt> {
         let Piece { head, data, end } = piece;
         match self {
             DownstreamFraming::Length(_) | DownstreamFraming::UntilClose => {

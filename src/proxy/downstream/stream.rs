@@ -5,14 +5,13 @@
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use pingora::protocols::Stream;
 use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep};
 
-use super::encrypted::is_encrypted;
+use super::client_stream::ClientStream;
 use crate::proxy::backend::request_head::Scheme;
 use crate::proxy::drain::{ConnectionGuard, Phase};
 use crate::proxy::io::{Parts, poll_read_more};
@@ -27,7 +26,7 @@ const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 
 /// A connected client.
 pub(crate) struct Downstream {
-    stream: Stream,
+    stream: ClientStream,
     guard: ConnectionGuard,
     timer: Timer,
     reading: Reading,
@@ -84,6 +83,13 @@ pub(crate) enum OnDisconnect {
     Abort,
 }
 
+/// Whether the client had to take earlier bytes before a write was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    AtOnce,
+    Later,
+}
+
 /// What ended a wait early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interrupt {
@@ -105,10 +111,13 @@ impl Interrupt {
 }
 
 impl Downstream {
-    pub(crate) fn new(stream: Stream, guard: ConnectionGuard) -> Downstream {
+    pub(crate) fn new(stream: ClientStream, guard: ConnectionGuard) -> Downstream {
         let timer = Timer::new();
         let (reading, on_disconnect) = (Reading::Open, OnDisconnect::Ignore);
-        let ending = if is_encrypted(&stream) { Ending::Said } else { Ending::Clear };
+        let ending = match stream {
+            ClientStream::Clear(_) => Ending::Clear,
+            ClientStream::Encrypted(_) => Ending::Said,
+        };
         let (is_late, pipelined) = (false, Vec::new());
         Downstream { stream, guard, timer, reading, ending, on_disconnect, is_late, pipelined }
     }
@@ -224,16 +233,23 @@ impl Downstream {
                 drain_seen = true;
                 self.timer.due = self.timer.due.min(Instant::now() + grace());
             }
-            poll_reading_time(&mut self.guard, &mut self.timer, cx).map(Err)
+            let ended = ready!(poll_reading_time(&mut self.guard, &mut self.timer, cx));
+            // A request that has arrived is not lost for another connection.
+            let read = if self.guard.is_evicted() { self.stream.receive_now(buffer) } else { 0 };
+            Poll::Ready(if read > 0 { Ok(read) } else { Err(ended) })
         })
         .await
     }
 
     /// Writes all the parts.
-    pub(crate) async fn write(&mut self, mut parts: Parts<'_>) -> Result<(), Interrupt> {
+    pub(crate) async fn write(&mut self, mut parts: Parts<'_>) -> Result<Written, Interrupt> {
+        let mut how = Written::AtOnce;
         let written = poll_fn(|cx| match self.poll_write(cx, &mut parts) {
-            Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => self.poll_time(cx).map(Err),
+            Poll::Ready(result) => Poll::Ready(result.map(|()| how)),
+            Poll::Pending => {
+                how = Written::Later;
+                self.poll_time(cx).map(Err)
+            }
         })
         .await;
         if written.is_err() {
@@ -271,7 +287,7 @@ impl Downstream {
     /// Tells the client of an encrypted connection that it ends here, if everything it was sent is whole.
     pub(crate) async fn end(&mut self) {
         if self.ending == Ending::Said && self.reading != Reading::Broken {
-            self.stream.shutdown().await;
+            self.stream.end_writing().await;
         }
     }
 
@@ -281,7 +297,7 @@ impl Downstream {
         self.set_timeout(time);
         self.guard.reading();
         if self.ending != Ending::Unsaid {
-            self.stream.shutdown().await;
+            self.stream.end_writing().await;
         }
         let mut discarded = Vec::new();
         let mut total = 0;
@@ -374,23 +390,35 @@ fn poll_time(guard: &mut ConnectionGuard, timer: &mut Timer, cx: &mut Context<'_
 struct Timer {
     sleep: Pin<Box<Sleep>>,
     due: Instant,
+    /// What the timer wakes when it fires. Until then it need not be asked again.
+    armed: Option<Waker>,
 }
 
 impl Timer {
     fn new() -> Timer {
         let now = Instant::now();
-        Timer { sleep: Box::pin(tokio::time::sleep_until(now)), due: now }
+        Timer { sleep: Box::pin(tokio::time::sleep_until(now)), due: now, armed: None }
     }
 
     fn push_back_if_early(&mut self) {
         if self.due > self.sleep.deadline() + TIMER_SLACK {
-            self.sleep.as_mut().reset(self.due);
+            self.move_to_due();
         }
+    }
+
+    /// It may have fired in the meantime, so it is asked again.
+    fn move_to_due(&mut self) {
+        self.sleep.as_mut().reset(self.due);
+        self.armed = None;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.due < self.sleep.deadline() {
-            self.sleep.as_mut().reset(self.due);
+            self.move_to_due();
+        }
+        let is_armed = self.armed.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_armed && !self.sleep.is_elapsed() {
+            return Poll::Pending;
         }
         while self.sleep.as_mut().poll(cx).is_ready() {
             if Instant::now() >= self.due {
@@ -398,6 +426,68 @@ impl Timer {
             }
             self.sleep.as_mut().reset(self.due);
         }
+        if !is_armed {
+            self.armed = Some(cx.waker().clone());
+        }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::proxy::downstream::client_stream::Accepted;
+    use crate::proxy::drain::{Admission, Drain};
+
+    #[tokio::test]
+    async fn a_request_that_has_arrived_is_read_although_its_connection_is_evicted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        client.write_all(b"POST").unwrap();
+        accepted.peek(&mut [0]).unwrap();
+        accepted.set_nonblocking(true).unwrap();
+        let accepted = Accepted::Tcp(TcpStream::from_std(accepted).unwrap());
+
+        let drain = Arc::new(Drain::new());
+        let (guard, _) = drain.enter(1, None).unwrap();
+        let mut downstream = Downstream::new(ClientStream::Clear(accepted), guard);
+        downstream.set_timeout(Duration::from_secs(60));
+        downstream.guard().idle(std::time::Instant::now());
+        let (_newer, admission) = drain.enter(1, None).unwrap();
+        assert_eq!(admission, Admission::Evicting);
+
+        // Tokio has not been told of anything yet: this task has not waited once.
+        let mut buffer = Vec::new();
+        let read = downstream.wait_for_bytes(&mut buffer, || Duration::ZERO).await;
+        assert_eq!((read, buffer.as_slice()), (Ok(4), b"POST".as_slice()));
+        let read = downstream.wait_for_bytes(&mut buffer, || Duration::ZERO).await;
+        assert_eq!(read, Err(Interrupt::Draining));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_was_moved_after_it_had_fired_fires_again() {
+        let mut timer = Timer::new();
+        timer.due = Instant::now() + Duration::from_secs(5);
+        assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx).is_pending())).await);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        // It has fired, and was not asked since.
+        timer.due = Instant::now() + Duration::from_secs(100);
+        timer.push_back_if_early();
+        let asked = Instant::now();
+        poll_fn(|cx| timer.poll(cx)).await;
+        assert_eq!(asked.elapsed(), Duration::from_secs(100));
+        // One that is due earlier than it would fire is moved as well.
+        timer.due = Instant::now() + Duration::from_secs(50);
+        assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx).is_pending())).await);
+        timer.due = Instant::now() + Duration::from_secs(1);
+        let asked = Instant::now();
+        poll_fn(|cx| timer.poll(cx)).await;
+        assert_eq!(asked.elapsed(), Duration::from_secs(1));
     }
 }

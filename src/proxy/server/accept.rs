@@ -14,13 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pingora::protocols::Stream;
-use pingora::protocols::l4::stream::Stream as Socket;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 
+use crate::proxy::downstream::client_stream::Accepted;
 use crate::proxy::downstream::connection::ConnectionHandler;
 use crate::proxy::drain::Drain;
 use mcp_host::socket_activation::SocketOwner;
@@ -45,7 +44,7 @@ enum Listener {
 }
 
 /// An accepted connection, registered with no runtime.
-enum Accepted {
+enum Unregistered {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
 }
@@ -89,12 +88,12 @@ impl Workers {
     }
 
     /// Counts a connection and serves it, or refuses it.
-    fn serve(&mut self, (accepted, peer): (Accepted, Option<IpAddr>), handler: &Arc<ConnectionHandler>) {
+    fn serve(&mut self, (accepted, peer): (Unregistered, Option<IpAddr>), handler: &Arc<ConnectionHandler>) {
         let admitted = handler.admit(peer);
         let handler = handler.clone();
         self.spawn(async move {
-            match accepted.into_stream() {
-                Ok(stream) => handler.serve(stream, peer, admitted).await,
+            match accepted.registered_here() {
+                Ok(accepted) => handler.serve(accepted, peer, admitted).await,
                 Err(error) => log::warn!("a connection is closed: {error}"),
             }
         });
@@ -190,40 +189,39 @@ impl Listener {
     }
 
     /// The next connection, and the address of its client if that has one.
-    async fn accept(&self) -> io::Result<(Accepted, Option<IpAddr>)> {
+    async fn accept(&self) -> io::Result<(Unregistered, Option<IpAddr>)> {
         Ok(match self {
             Listener::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                (Accepted::Tcp(socket.into_std()?), Some(peer.ip().to_canonical()))
+                (Unregistered::Tcp(socket.into_std()?), Some(peer.ip().to_canonical()))
             }
-            Listener::Unix(listener) => (Accepted::Unix(listener.accept().await?.0.into_std()?), None),
+            Listener::Unix(listener) => (Unregistered::Unix(listener.accept().await?.0.into_std()?), None),
         })
     }
 
     /// The same without waiting, past Tokio, which may not know yet that there is one.
-    fn accept_now(&self) -> io::Result<(Accepted, Option<IpAddr>)> {
+    fn accept_now(&self) -> io::Result<(Unregistered, Option<IpAddr>)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         Ok(match self {
             Listener::Tcp(listener) => {
                 let socket = std::net::TcpStream::from(accept_with(listener, flags)?);
                 let peer = socket.peer_addr()?.ip().to_canonical();
-                (Accepted::Tcp(socket), Some(peer))
+                (Unregistered::Tcp(socket), Some(peer))
             }
-            Listener::Unix(listener) => (Accepted::Unix(accept_with(listener, flags)?.into()), None),
+            Listener::Unix(listener) => (Unregistered::Unix(accept_with(listener, flags)?.into()), None),
         })
     }
 }
 
-impl Accepted {
+impl Unregistered {
     /// Registers the connection with the runtime that calls this.
-    fn into_stream(self) -> io::Result<Stream> {
+    fn registered_here(self) -> io::Result<Accepted> {
         Ok(match self {
-            Accepted::Tcp(socket) => {
-                let socket = TcpStream::from_std(socket)?;
+            Unregistered::Tcp(socket) => {
                 socket.set_nodelay(true)?;
-                Box::new(Socket::from(socket))
+                Accepted::Tcp(TcpStream::from_std(socket)?)
             }
-            Accepted::Unix(socket) => Box::new(Socket::from(UnixStream::from_std(socket)?)),
+            Unregistered::Unix(socket) => Accepted::Unix(UnixStream::from_std(socket)?),
         })
     }
 }

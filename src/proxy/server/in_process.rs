@@ -8,6 +8,7 @@ use tokio::io::DuplexStream;
 
 use crate::config::Config;
 use crate::proxy::Error;
+use crate::proxy::downstream::client_stream::Accepted;
 use crate::proxy::downstream::connection::ConnectionHandler;
 use crate::proxy::state::ProxyState;
 use crate::telemetry::Log;
@@ -24,6 +25,6 @@ impl InProcessServer {
 
     /// Serves one connection to its end.
     pub(crate) async fn serve(&self, stream: DuplexStream) {
-        self.handler.serve(Box::new(stream), None, self.handler.admit(None)).await;
+        self.handler.serve(Accepted::InProcess(Box::new(stream)), None, self.handler.admit(None)).await;
     }
 }

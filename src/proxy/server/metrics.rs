@@ -90,7 +90,7 @@ impl MetricsService {
         if status == 405 {
             append_field(&mut out, b"Allow", b"GET, HEAD");
         }
-        self.state.clock.append_date(&mut out);
+        self.state.clock.append_date(self.state.clock.now(), &mut out);
         out.extend_from_slice(b"Connection: close\r\n\r\n");
         if body_mode == BodyMode::Full {
             out.extend_from_slice(&body);
