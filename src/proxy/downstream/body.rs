@@ -15,6 +15,12 @@ use crate::proxy::fairness::per_client::Exceeded;
 use crate::proxy::io::{Parts, READ_BYTES};
 use crate::wire::reply_id::{IdReader, PartialRequest};
 
+/// A body may have memory for so many times the bytes that have arrived, where its length is declared and the budget has
+/// room: fewer copies and larger reads. A client that declares much and sends little still costs little.
+const AHEAD_DECLARED: usize = 8;
+/// The same, where the length is not known.
+const AHEAD_UNKNOWN: usize = 2;
+
 /// Bytes of a denied request's body that are read so that its connection can serve another request.
 const DISCARD_BYTES_MAX: u64 = 256 * 1024;
 
@@ -93,7 +99,9 @@ pub(crate) async fn read<'b>(
     if let Some(bytes) = here.and_then(|length| arrived.get(..length)) {
         return Ok(Body { bytes: Cow::Borrowed(bytes), _reservation: reservation, consumed: bytes.len() });
     }
-    let mut sink = Sink::Keep { kept: BodyBuffer { bytes: Vec::new(), reservation }, bytes_max, excess };
+    let ahead = if length.is_some() { AHEAD_DECLARED } else { AHEAD_UNKNOWN };
+    let mut sink =
+        Sink::Keep { kept: BodyBuffer { bytes: Vec::new(), reservation, ahead }, bytes_max, excess };
     sink.expect(length.unwrap_or(0))?;
     downstream.guard().reading();
     send_continue(downstream, head, arrived).await?;
@@ -137,31 +145,49 @@ async fn send_continue(
 struct BodyBuffer<'r> {
     bytes: Vec<u8>,
     reservation: Reservation<'r>,
+    /// How many times what has arrived may be allocated while the budget has room.
+    ahead: usize,
 }
 
 impl BodyBuffer<'_> {
-    /// Allocates memory for more bytes, at most `bytes_max` in all. Waits for budget rather than to deny at once: the id of
-    /// a body that was not read is not known.
+    /// Allocates memory for more bytes, at most `bytes_max` in all.
     async fn reserve(
         &mut self,
         downstream: &mut Downstream,
         bytes: usize,
         bytes_max: usize,
     ) -> Result<(), BodyError> {
-        if self.bytes.capacity() - self.bytes.len() >= bytes {
+        let needed = self.bytes.len() + bytes;
+        if self.bytes.capacity() >= needed {
             return Ok(());
         }
-        // Doubling: a client that declares much and sends little costs little.
-        let doubled = self.bytes.capacity().max(bytes).max(READ_BYTES);
-        let wanted = (self.bytes.len() + doubled).min(bytes_max).max(self.bytes.len() + bytes);
-        let more = wanted - self.bytes.capacity();
+        let ahead = needed.saturating_mul(self.ahead).max(READ_BYTES).min(bytes_max).max(needed);
+        if self.reservation.reserve_ahead(ahead - self.bytes.capacity()) {
+            self.bytes.reserve_exact(ahead - self.bytes.len());
+            return Ok(());
+        }
+        // Boxed: the timer is no part of a call whose body finds budget.
+        Box::pin(self.wait(downstream, needed, bytes_max)).await
+    }
+
+    /// Waits for budget rather than to deny at once: the id of a body that was not read is not known.
+    async fn wait(
+        &mut self,
+        downstream: &mut Downstream,
+        needed: usize,
+        bytes_max: usize,
+    ) -> Result<(), BodyError> {
+        let (capacity, length) = (self.bytes.capacity(), self.bytes.len());
+        // Doubling: small steps leave more to others, and few of them copy little.
+        let wanted = (length + capacity.max(needed - length).max(READ_BYTES)).min(bytes_max).max(needed);
+        let more = wanted - capacity;
         let timeout = self.reservation.timeout();
-        let reserved = Box::pin(tokio::time::timeout(timeout, self.reservation.reserve(more)));
+        let reserved = tokio::time::timeout(timeout, self.reservation.reserve(more));
         match downstream.race(reserved).await? {
             Ok(grown) => grown?,
             Err(_elapsed) => return Err(self.reservation.reason(more).into()),
         }
-        self.bytes.reserve_exact(wanted - self.bytes.len());
+        self.bytes.reserve_exact(wanted - length);
         Ok(())
     }
 }
@@ -362,5 +388,53 @@ pub(crate) fn can_discard(head: &RequestHead<'_>) -> bool {
         BodyLength::Bytes(length) => length <= DISCARD_BYTES_MAX && !head.expects_continue,
         BodyLength::Chunked => !head.expects_continue,
         BodyLength::UntilClose => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::io::duplex;
+
+    use super::*;
+    use crate::proxy::downstream::client_stream::{Accepted, ClientStream};
+    use crate::proxy::drain::Drain;
+    use crate::proxy::fairness::body_budget::BodyBudget;
+
+    const DECLARED: usize = 4 << 20;
+
+    /// The memory of a body of [`DECLARED`] once so many bytes have arrived, as one read after the other fills it.
+    async fn memory(arrived: usize, budget_bytes: usize) -> usize {
+        let stream = ClientStream::Clear(Accepted::InProcess(Box::new(duplex(1).0)));
+        let (guard, _) = Arc::new(Drain::new()).enter(1, None).unwrap();
+        let mut downstream = Downstream::new(stream, guard);
+        downstream.set_timeout(Duration::from_secs(10));
+        let budget = BodyBudget::default();
+        let reservation = budget.reservation(1, budget_bytes, Duration::from_secs(1));
+        let mut kept = BodyBuffer { bytes: Vec::new(), reservation, ahead: AHEAD_DECLARED };
+        loop {
+            kept.reserve(&mut downstream, 1, DECLARED).await.unwrap();
+            let length = kept.bytes.capacity().min(arrived);
+            kept.bytes.resize(length, b'x');
+            if length == arrived {
+                return kept.bytes.capacity();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn body_memory_is_bounded_by_what_has_arrived() {
+        const ROOM: usize = 1 << 28;
+        assert_eq!(memory(0, ROOM).await, READ_BYTES);
+        assert_eq!(memory(READ_BYTES, ROOM).await, READ_BYTES);
+        assert_eq!(memory(READ_BYTES + 1, ROOM).await, 8 * (READ_BYTES + 1));
+        assert_eq!(memory(DECLARED, ROOM).await, DECLARED);
+    }
+
+    #[tokio::test]
+    async fn body_memory_grows_in_small_steps_where_the_budget_has_no_room_ahead() {
+        assert_eq!(memory(READ_BYTES + 1, 4 * READ_BYTES).await, 2 * READ_BYTES);
     }
 }

@@ -86,6 +86,19 @@ impl Reservation<'_> {
         self.timeout
     }
 
+    /// Reserves more bytes, if they are in the client's share and no body waits for any. Returns whether it did.
+    pub(crate) fn reserve_ahead(&mut self, bytes: usize) -> bool {
+        let mut state = self.budget.lock();
+        let growth = self.growth(bytes, &mut state);
+        let reserved = state.waiting.is_empty() && state.fits_share(growth);
+        if reserved {
+            state.take(growth);
+            drop(state);
+            self.bytes += bytes;
+        }
+        reserved
+    }
+
     /// Reserves more bytes, or waits for them. Cancelling the wait leaves the reservation as it was.
     pub(crate) async fn reserve(&mut self, bytes: usize) -> Result<(), Exceeded> {
         let granted = {
@@ -152,14 +165,20 @@ impl State {
     }
 
     fn fits(&self, growth: Growth) -> bool {
-        let Some(left) =
-            growth.bytes_max.checked_sub(self.taken).and_then(|free| free.checked_sub(growth.bytes))
-        else {
-            return false;
-        };
         let own = self.by_client.get(&growth.who);
-        own.and_then(|own| own.bodies.first()).is_none_or(|oldest| *oldest >= growth.number)
-            || own.is_none_or(|own| own.bytes + growth.bytes <= left)
+        let is_oldest = own.and_then(|own| own.bodies.first()).is_none_or(|oldest| *oldest >= growth.number);
+        self.free(growth).is_some_and(|_| is_oldest) || self.fits_share(growth)
+    }
+
+    /// Whether the client would hold no more than it leaves free.
+    fn fits_share(&self, growth: Growth) -> bool {
+        let held = self.by_client.get(&growth.who).map_or(0, |own| own.bytes);
+        self.free(growth).is_some_and(|left| held + growth.bytes <= left)
+    }
+
+    /// What remains free after this growth; none if it does not fit at all.
+    fn free(&self, growth: Growth) -> Option<usize> {
+        growth.bytes_max.checked_sub(self.taken)?.checked_sub(growth.bytes)
     }
 
     fn reason(&self, who: ClientKey, bytes: usize, bytes_max: usize) -> Exceeded {

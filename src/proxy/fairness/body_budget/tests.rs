@@ -61,6 +61,23 @@ fn body_budget_gives_a_client_no_more_than_it_leaves_free() {
 }
 
 #[test]
+fn body_budget_gives_ahead_only_within_the_share_and_while_no_body_waits() {
+    let budget = BodyBudget::default();
+    let (mut first, mut second) = (budget.reservation(1, 16, LONG), budget.reservation(2, 16, LONG));
+    assert!(!first.reserve_ahead(9), "its oldest body may take more than the share, but not ahead");
+    assert!(first.reserve_ahead(4) && first.reserve_ahead(4));
+    assert!(!second.reserve_ahead(5));
+    let mut waiting = Box::pin(second.reserve(9));
+    assert!(poll(waiting.as_mut()).is_pending());
+    assert!(!budget.reservation(3, 16, LONG).reserve_ahead(1), "another body waits");
+    drop(waiting);
+    assert!(second.reserve_ahead(4));
+    assert_eq!(budget.lock().taken, 12);
+    drop((first, second));
+    assert_eq!(budget.lock().taken, 0);
+}
+
+#[test]
 fn body_budget_grants_released_bytes_to_those_that_wait() {
     let budget = BodyBudget::default();
     let mut first = budget.reservation(1, 10, LONG);
@@ -96,7 +113,7 @@ proptest! {
     /// that are free for it.
     #[test]
     fn body_budget_keeps_count(
-        steps in proptest::collection::vec((0_u8..5, 0_u32..4, 1_usize..7, 0_usize..16), 1..150),
+        steps in proptest::collection::vec((0_u8..6, 0_u32..4, 1_usize..7, 0_usize..16), 1..150),
     ) {
         const MAX: usize = 20;
         let budget = BodyBudget::default();
@@ -112,6 +129,10 @@ proptest! {
                         let result = reservation.reserve(bytes).await;
                         (reservation, result)
                     }));
+                }
+                5 if !idle.is_empty() => {
+                    let which = which % idle.len();
+                    idle[which].reserve_ahead(bytes);
                 }
                 3 if !growing.is_empty() => drop(growing.swap_remove(which % growing.len())),
                 _ if !idle.is_empty() => drop(idle.swap_remove(which % idle.len())),
