@@ -4,7 +4,7 @@
 //! nothing itself.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use super::pool::Connection;
 use super::response_head::{
@@ -133,24 +133,30 @@ async fn send(
     let mut parts = Parts::new([request.head, request.body]);
     poll_fn(|cx| {
         loop {
-            let write = parts.poll_write(cx, connection);
-            request.written = parts.written();
-            let closed = match write {
-                Poll::Ready(Ok(())) => return Poll::Ready(Ok((RequestSent::Whole, None))),
-                Poll::Ready(Err(_broken)) => {
-                    // TLS may have sent whole records of a write before the one that failed.
-                    if connection.hides_what_was_sent() {
-                        request.written = request.written.max(1);
-                    }
-                    true
-                }
-                // The backend does not take more now. It may have responded to the head alone.
-                Poll::Pending => match poll_read_more(cx, connection, &mut heads.raw) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(0) | Err(_)) => true,
-                    Poll::Ready(Ok(_)) => false,
-                },
+            // A backend that has not taken everything at once may have responded to the head alone. Then the rest is not sent.
+            let early = match request.written {
+                0 => Poll::Pending,
+                _ => poll_read_more(cx, connection, &mut heads.raw),
             };
+            let read = match early {
+                Poll::Ready(read) => read,
+                Poll::Pending => {
+                    let write = parts.poll_write(cx, connection);
+                    request.written = parts.written();
+                    match write {
+                        Poll::Ready(Ok(())) => return Poll::Ready(Ok((RequestSent::Whole, None))),
+                        Poll::Ready(Err(broken)) => {
+                            // TLS may have sent whole records of a write before the one that failed.
+                            if connection.hides_what_was_sent() {
+                                request.written = request.written.max(1);
+                            }
+                            Err(broken)
+                        }
+                        Poll::Pending => ready!(poll_read_more(cx, connection, &mut heads.raw)),
+                    }
+                }
+            };
+            let closed = matches!(read, Ok(0) | Err(_));
             if closed && request.written == 0 {
                 return Poll::Ready(Err(ExchangeError::NotSent));
             }

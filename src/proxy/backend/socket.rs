@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::pin::Pin;
 
 use rustix::net::RecvFlags;
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client;
 
@@ -55,6 +56,18 @@ impl Socket {
             Socket::Tcp(stream) => is_empty(&receive(stream, &mut byte, RecvFlags::PEEK)),
             Socket::Tls(stream) => is_silent(&mut stream.0).unwrap_or(false),
         }
+    }
+
+    /// A write of several slices was cut short: the next one waits until the socket has room. Tokio draws that conclusion itself only
+    /// for a write of one slice, and what is written at once is written to a backend that may be about to respond without it.
+    pub(crate) fn set_full(&self) {
+        let full = || Err(io::ErrorKind::WouldBlock.into());
+        let _: io::Result<()> = match self {
+            Socket::Unix(stream) => stream.try_io(Interest::WRITABLE, full),
+            Socket::Tcp(stream) => stream.try_io(Interest::WRITABLE, full),
+            // Its session keeps what the socket does not take.
+            Socket::Tls(_) => Ok(()),
+        };
     }
 
     fn stream(&mut self) -> Pin<&mut dyn ReadWrite> {
