@@ -133,14 +133,14 @@ fn stops_in_word(word: u64) -> u64 {
 #[inline]
 fn plain_end(bytes: &[u8], mut at: usize, blocks_from: usize) -> usize {
     const BLOCK: usize = 64;
+    const LARGE_BLOCK: usize = 4 * BLOCK;
     loop {
         if at == blocks_from {
-            while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
-                // No early exit in this loop: that is what lets the compiler use vector instructions.
-                if block.iter().fold(false, |stop, &byte| stop | is_stop(byte)) {
-                    break;
-                }
-                at += BLOCK;
+            // A large block costs less for each byte, and more where the string ends in it.
+            at = blocks_end::<BLOCK>(bytes, at, LARGE_BLOCK / BLOCK);
+            if at == blocks_from + LARGE_BLOCK {
+                at = blocks_end::<LARGE_BLOCK>(bytes, at, usize::MAX);
+                at = blocks_end::<BLOCK>(bytes, at, LARGE_BLOCK / BLOCK);
             }
         }
         let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<WORD>()) else { break };
@@ -155,6 +155,24 @@ fn plain_end(bytes: &[u8], mut at: usize, blocks_from: usize) -> usize {
             break;
         }
         at += 1;
+    }
+    at
+}
+
+/// The index behind the blocks that follow each other from `at` on and hold no byte that stops a string, at most so many.
+#[inline]
+fn blocks_end<const BLOCK: usize>(bytes: &[u8], mut at: usize, count: usize) -> usize {
+    let (blocks, _) = bytes.get(at..).unwrap_or_default().as_chunks::<BLOCK>();
+    for block in blocks.iter().take(count) {
+        // No early exit in this loop, and only least values: that is what lets the compiler use vector instructions.
+        let (least, nearest) = block.iter().fold((u8::MAX, u8::MAX), |(least, nearest), &byte| {
+            // Flipping 0x02 makes the quote 0x20 and keeps control characters below it: one comparison finds both.
+            (least.min(byte ^ 0x02), nearest.min(byte ^ b'\\'))
+        });
+        if least <= 0x20 || nearest == 0 {
+            break;
+        }
+        at += BLOCK;
     }
     at
 }
@@ -244,8 +262,9 @@ mod tests {
         let stops: Vec<&[u8]> =
             vec![b"\"", b"\\\"", b"\\n", b"\\u00e9", b"\\x", b"\\", b"\x1F", b"\n", b"\0", b"", b"", b""];
         let plain = prop_oneof![Just(b'a'), Just(b' '), Just(b'!'), Just(b'#'), Just(0x7F), 0x80..=0xFFu8];
-        (prop::collection::vec(plain, 0..140), prop::sample::select(stops))
-            .prop_map(|(plain, stop)| [&plain, stop].concat())
+        let length = prop_oneof![3 => 0..140usize, 1 => 300..900usize];
+        let plain = length.prop_flat_map(move |length| prop::collection::vec(plain.clone(), length));
+        (plain, prop::sample::select(stops)).prop_map(|(plain, stop)| [&plain, stop].concat())
     }
 
     proptest! {
