@@ -105,7 +105,9 @@ impl<C: AsyncRead + Unpin> ResponseBody<C> {
         let from = self.data.len();
         let read = if self.bulk {
             let limit = match self.framing {
-                Framing::Length(left) => usize::try_from(left).unwrap_or(BULK_BYTES).min(BULK_BYTES),
+                // A read that fills the buffer leaves open whether more has arrived, and the next user of the connection would have to
+                // try: so the buffer is one byte too large for the rest of the body.
+                Framing::Length(left) => usize::try_from(left).unwrap_or(BULK_BYTES).min(BULK_BYTES - 1) + 1,
                 Framing::Chunked(_) | Framing::UntilClose => BULK_BYTES,
             };
             self.data.reserve(limit);
@@ -230,5 +232,32 @@ impl<C: AsyncRead + Unpin> ResponseBody<C> {
         // A connection on which more may arrive is not used again.
         self.reusable &= self.is_complete();
         self.state = State::Complete;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const LENGTH: usize = 100_000;
+
+    /// How many bytes are read of a body of [`LENGTH`] when so many arrive, a part of them with the head, and whether its
+    /// connection may be used again.
+    async fn read(arrives: usize) -> (usize, bool) {
+        let (near, mut far) = duplex(2 * LENGTH);
+        let (rest, behind) = (vec![b'x'; 16_000], vec![b'x'; arrives - 16_000]);
+        far.write_all(&behind).await.unwrap();
+        let mut body = ResponseBody::new(near, BodyLength::Bytes(LENGTH as u64), rest, true).unwrap();
+        body.buffer(usize::MAX).await.unwrap();
+        (body.data.len(), body.into_reusable().is_some())
+    }
+
+    #[tokio::test]
+    async fn a_byte_behind_a_long_response_is_no_part_of_it_and_ends_its_connection() {
+        assert_eq!(read(LENGTH).await, (LENGTH, true));
+        assert_eq!(read(LENGTH + 1).await, (LENGTH, false));
+        assert_eq!(read(LENGTH + 30_000).await, (LENGTH, false));
     }
 }
