@@ -142,7 +142,7 @@ async fn read(
         Endpoint::Slots => {
             let (status, rollout) = (ask(AdminCommand::Status).await?, ask(AdminCommand::Rollout).await?);
             let latest = feed.latest();
-            let releases = feed.releases();
+            let releases = feed.releases().await;
             Ok(ok(&json!({ "slots": slots(&status, &rollout, &releases), "latest": latest })))
         }
         Endpoint::Tools => Ok(ok(&json!({ "tools": feed.tools() }))),

@@ -12,7 +12,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::body::Body;
 use super::drawing;
@@ -48,6 +48,7 @@ pub(super) struct Feed {
     told: Mutex<Option<u64>>,
     refusals: Refusals,
     releases: Releases,
+    is_watched: watch::Sender<bool>,
     /// As it was asked for last; null where the guard is in none, and without subscribers.
     fleet: Mutex<Value>,
 }
@@ -59,8 +60,8 @@ struct Subscriber {
 
 impl Feed {
     pub(super) fn new(service: Service, people: Arc<People>, series: Arc<Mutex<Series>>) -> Feed {
-        let (subscribers, told, refusals, releases, fleet) = Default::default();
-        Feed { service, people, series, subscribers, told, refusals, releases, fleet }
+        let (subscribers, told, refusals, releases, is_watched, fleet) = Default::default();
+        Feed { service, people, series, subscribers, told, refusals, releases, is_watched, fleet }
     }
 
     /// Counts a refusal, logs it, and makes a response of it.
@@ -72,21 +73,17 @@ impl Feed {
         Problem::from(refusal)
     }
 
-    /// The release that each slot starts from, as it was read last.
-    pub(super) fn releases(&self) -> BTreeMap<Slot, String> {
-        self.releases.last()
+    /// The release that each slot starts from.
+    pub(super) async fn releases(&self) -> BTreeMap<Slot, String> {
+        self.releases.current(&self.service.releases).await
     }
 
-    /// Reads the releases again and again, until the future is dropped.
-    pub(super) async fn follow_releases(&self) {
-        self.releases.follow(&self.service.releases).await;
-    }
-
-    /// Asks for the fleet again and again, apart from the seconds: a store that is away holds such a look up.
+    /// Asks for the fleet again and again while it is watched, apart from the seconds: a store that is away holds such a look up.
     pub(super) async fn follow_fleet(&self) {
-        loop {
-            let is_watched = !lock(&self.subscribers).is_empty();
-            let found = if is_watched { self.ask_fleet().await } else { Value::Null };
+        let mut watched = self.is_watched.subscribe();
+        // The sender is here, so this does not end.
+        while watched.wait_for(|is_watched| *is_watched).await.is_ok() {
+            let found = self.ask_fleet().await;
             *lock(&self.fleet) = found;
             tokio::time::sleep(FLEET_INTERVAL).await;
         }
@@ -134,9 +131,15 @@ impl Feed {
     pub(super) async fn sample(&self) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut watched = self.is_watched.subscribe();
         let mut second = 0;
         while !self.is_over() {
-            ticks.tick().await;
+            if *watched.borrow() {
+                ticks.tick().await;
+            } else {
+                // An idle guard wakes as seldom as it can.
+                let _until_then = tokio::time::timeout(until_next_second(), watched.wait_for(|is| *is)).await;
+            }
             let now = now();
             let mut text = String::new();
             if now != second {
@@ -148,8 +151,7 @@ impl Feed {
                     append(&mut text, now, "second", &latest);
                 }
             }
-            if lock(&self.subscribers).is_empty() {
-                *lock(&self.told) = None;
+            if !self.still_watched() {
                 continue;
             }
             match self.state().await {
@@ -166,12 +168,26 @@ impl Feed {
         }
     }
 
+    /// Whether there are subscribers. Without them, nothing is told, and nothing is asked for.
+    fn still_watched(&self) -> bool {
+        let subscribers = lock(&self.subscribers);
+        let is_watched = !subscribers.is_empty();
+        if !is_watched {
+            // Under the lock of the subscribers: one that comes now says so after this.
+            self.is_watched.send_replace(false);
+            *lock(&self.told) = None;
+            *lock(&self.fleet) = Value::Null;
+        }
+        is_watched
+    }
+
     /// The state, and the number of the latest transition in it.
     async fn state(&self) -> Result<(Value, u64), Problem> {
         let status = value_of(self.service.ask(AdminCommand::Status, ITSELF).await?)?;
         let rollout = self.service.ask(AdminCommand::Rollout, ITSELF).await?;
         let last = last_seq(&rollout);
-        let (fleet, releases) = (lock(&self.fleet).clone(), self.releases());
+        let releases = self.releases().await;
+        let fleet = lock(&self.fleet).clone();
         let state =
             json!({ "status": status, "rollout": value_of(rollout)?, "releases": releases, "fleet": fleet });
         Ok((state, last))
@@ -207,6 +223,7 @@ impl Feed {
                 return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open"));
             }
             subscribers.push(Subscriber { person, events });
+            self.is_watched.send_replace(true);
         }
         // Not the present second, which may not be counted yet: a client that resumes after it would miss it.
         let id = self.latest().map_or_else(|| now().saturating_sub(1), |latest| latest.at);
@@ -240,7 +257,17 @@ fn append(text: &mut String, id: u64, name: &str, data: &impl Serialize) {
 }
 
 pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    since_epoch().as_secs()
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Until the middle of the next second, so that a little delay passes none over.
+fn until_next_second() -> Duration {
+    let second = Duration::from_secs(1);
+    second + second / 2 - Duration::from_nanos(since_epoch().subsec_nanos().into())
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -103,7 +103,6 @@ impl Console {
                 tokio::select! {
                     () = over => {}
                     () = feed.sample() => {}
-                    () = feed.follow_releases() => {}
                     () = feed.follow_fleet() => {}
                     ended = serving => {
                         if let Err(error) = ended {

@@ -18,6 +18,9 @@ mod tls;
 mod totals;
 mod traces;
 
+#[cfg(feature = "console")]
+use std::sync::{Mutex, PoisonError};
+
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
@@ -114,6 +117,9 @@ pub(crate) struct Metrics {
     pub(crate) traces: TraceMetrics,
     #[cfg_attr(not(feature = "console"), expect(dead_code, reason = "its series are there, and stay 0"))]
     pub(crate) console: console::ConsoleMetrics,
+    /// The totals as they were read last, and what number of changes they are of.
+    #[cfg(feature = "console")]
+    totals: Mutex<Option<(u64, Totals)>>,
 }
 
 impl Metrics {
@@ -154,6 +160,8 @@ impl Metrics {
             tls: TlsMetrics::new(&add)?,
             traces: TraceMetrics::new(&add)?,
             console: console::ConsoleMetrics::new(&add)?,
+            #[cfg(feature = "console")]
+            totals: Mutex::default(),
             registry: registry.clone(),
         };
         add_process_info(&add)?;
@@ -271,7 +279,15 @@ impl Metrics {
     #[cfg(feature = "console")]
     pub(crate) fn totals(&self) -> Totals {
         let (requests, client_duration) = self.requests.merged();
-        totals::Sources { requests, client_duration, memory: self.rollout.memory() }.totals()
+        let changes = self.requests.changes();
+        let mut last = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        // Reading every series takes a long time, every second, for a guard without calls.
+        let mut totals = match last.take() {
+            Some((of, totals)) if of == changes => totals,
+            Some(_) | None => totals::of_requests(requests, client_duration),
+        };
+        totals.memory = totals::memory(&self.rollout.memory());
+        last.insert((changes, totals)).1.clone()
     }
 
     /// Every family in the Prometheus text format.

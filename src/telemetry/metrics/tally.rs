@@ -59,6 +59,8 @@ struct RequestFamilies {
     denials: IntCounterVec,
     auth_failures: IntCounterVec,
     upstream_connections: IntCounterVec,
+    /// Grows with everything that is counted of requests, and with nothing else.
+    changes: AtomicU64,
 }
 
 /// What one worker has counted since the last merge.
@@ -129,6 +131,7 @@ impl RequestTally {
                 "Connections to a backend by slot and result: opened, reused or failed.",
                 &["slot", "result"],
             )?,
+            changes: AtomicU64::new(0),
         };
         // Every code is present from the first scrape, so that a rate over them starts at zero and an alert can name them.
         for denial in Denial::all() {
@@ -154,7 +157,7 @@ impl RequestTally {
     /// The families with everything that was counted.
     pub(super) fn merged(&self) -> (&IntCounterVec, &HistogramVec) {
         for part in self.parts.iter() {
-            part.lock().merge();
+            part.lock().merge(&self.families);
             for slot in Slot::ALL {
                 for how in UpstreamConnection::ALL {
                     let count =
@@ -167,6 +170,12 @@ impl RequestTally {
             }
         }
         (&self.families.requests, &self.families.client_duration)
+    }
+
+    /// A number that stays the same for as long as no request is merged.
+    #[cfg(feature = "console")]
+    pub(super) fn changes(&self) -> u64 {
+        self.families.changes.load(Ordering::Acquire)
     }
 }
 
@@ -185,7 +194,7 @@ impl SeriesByHash {
             return series.record(families, record);
         }
         if self.count >= SERIES_MAX {
-            self.merge();
+            self.merge(families);
             *self = SeriesByHash::default();
         }
         let mut series = Series::new(families, record);
@@ -195,8 +204,11 @@ impl SeriesByHash {
     }
 
     /// Adds what was counted to the families.
-    fn merge(&mut self) {
-        self.by_hash.values_mut().flatten().for_each(Series::merge);
+    fn merge(&mut self, families: &RequestFamilies) {
+        let counted: u64 = self.by_hash.values_mut().flatten().map(Series::merge).sum();
+        if counted > 0 {
+            families.changes.fetch_add(counted, Ordering::AcqRel);
+        }
     }
 }
 
@@ -234,12 +246,14 @@ impl Series {
         }
     }
 
-    fn merge(&mut self) {
+    /// Returns how many requests were added.
+    fn merge(&mut self) -> u64 {
         let count = std::mem::take(&mut self.count);
         if count > 0 {
             self.counters.iter().for_each(|counter| counter.inc_by(count));
             self.server_duration.iter().chain(&self.client_duration).for_each(LocalHistogram::flush);
         }
+        count
     }
 }
 

@@ -82,50 +82,45 @@ impl Tally {
     }
 }
 
-/// The families that totals are read from.
-pub(super) struct Sources<'m> {
-    pub(super) requests: &'m IntCounterVec,
-    pub(super) client_duration: &'m HistogramVec,
-    pub(super) memory: Vec<MetricFamily>,
+/// What was counted of requests since the start.
+pub(super) fn of_requests(requests: &IntCounterVec, client_duration: &HistogramVec) -> Totals {
+    let mut totals = Totals::default();
+    totals.slots.extend(Slot::ALL.map(|slot| (slot, Tally::default())));
+    each(&requests.collect(), |metric| {
+        let count = metric.get_counter().get_value() as u64;
+        let outcome = label(metric, "outcome");
+        if outcome == "denied" {
+            totals.denied += count;
+        }
+        if let Some(slot) = slot(metric) {
+            totals.slots.entry(slot).or_default().add(outcome, count);
+        }
+        if let Some(tally) = named(&mut totals.tools, label(metric, "tool")) {
+            tally.add(outcome, count);
+        }
+        if let Some(tally) = named(&mut totals.clients, label(metric, "client")) {
+            tally.add(outcome, count);
+        }
+    });
+    each(&client_duration.collect(), |metric| {
+        if let Some(slot) = slot(metric) {
+            totals.slots.entry(slot).or_default().add_times(metric);
+        }
+        if let Some(tally) = named(&mut totals.tools, label(metric, "gen_ai_tool_name")) {
+            tally.add_times(metric);
+        }
+    });
+    totals
 }
 
-impl Sources<'_> {
-    /// What was counted since the start.
-    pub(super) fn totals(self) -> Totals {
-        let mut totals = Totals::default();
-        totals.slots.extend(Slot::ALL.map(|slot| (slot, Tally::default())));
-        each(self.requests.collect(), |metric| {
-            let count = metric.get_counter().get_value() as u64;
-            let outcome = label(metric, "outcome");
-            if outcome == "denied" {
-                totals.denied += count;
-            }
-            if let Some(slot) = slot(metric) {
-                totals.slots.entry(slot).or_default().add(outcome, count);
-            }
-            if let Some(tally) = named(&mut totals.tools, label(metric, "tool")) {
-                tally.add(outcome, count);
-            }
-            if let Some(tally) = named(&mut totals.clients, label(metric, "client")) {
-                tally.add(outcome, count);
-            }
-        });
-        each(self.client_duration.collect(), |metric| {
-            if let Some(slot) = slot(metric) {
-                totals.slots.entry(slot).or_default().add_times(metric);
-            }
-            if let Some(tally) = named(&mut totals.tools, label(metric, "gen_ai_tool_name")) {
-                tally.add_times(metric);
-            }
-        });
-        each(self.memory, |metric| {
-            totals.memory.extend(slot(metric).map(|slot| (slot, metric.get_gauge().get_value())));
-        });
-        totals
-    }
+/// The memory of each backend.
+pub(super) fn memory(families: &[MetricFamily]) -> BTreeMap<Slot, f64> {
+    let mut memory = BTreeMap::new();
+    each(families, |metric| memory.extend(slot(metric).map(|slot| (slot, metric.get_gauge().get_value()))));
+    memory
 }
 
-fn each(families: Vec<MetricFamily>, mut read: impl FnMut(&Metric)) {
+fn each(families: &[MetricFamily], mut read: impl FnMut(&Metric)) {
     families.iter().flat_map(MetricFamily::get_metric).for_each(&mut read);
 }
 
