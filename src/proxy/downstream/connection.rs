@@ -118,7 +118,8 @@ impl ConnectionHandler {
         let tls = self.state.snapshot.load().tls.clone();
         let Some(mut guard) = admitted else {
             return match tls {
-                None => self.reject_connection(accepted).await,
+                // Boxed, like everything that a connection seldom does, so that one that waits does not have its size.
+                None => Box::pin(self.reject_connection(accepted)).await,
                 // A reply would take a handshake, which is what there is no room for.
                 Some(_) => self.state.metrics.connection_refused(),
             };
@@ -126,7 +127,6 @@ impl ConnectionHandler {
         let mut peer = peer.map(Peer::at);
         let (mut idle_since, mut shown) = (Instant::now(), None);
         let stream = if let Some(tls) = tls {
-            // Boxed, so that a connection in clear does not have its size.
             let handshake = Box::pin(self.handshake(accepted, &tls, &mut guard, idle_since));
             let Some(shaken) = handshake.await else { return };
             (shown, idle_since) = (shaken.shown, Instant::now());
@@ -140,7 +140,7 @@ impl ConnectionHandler {
         } else {
             ClientStream::Clear(accepted)
         };
-        Connection {
+        let mut connection = Connection {
             state: &self.state,
             downstream: Downstream::new(stream, guard),
             peer,
@@ -149,9 +149,8 @@ impl ConnectionHandler {
             spans: FieldSpans::default(),
             // A slow handshake takes nothing from the time of the first head.
             idle_since,
-        }
-        .serve()
-        .await;
+        };
+        connection.serve().await;
     }
 }
 
@@ -177,7 +176,7 @@ struct Connection<'c> {
 }
 
 impl Connection<'_> {
-    async fn serve(mut self) {
+    async fn serve(&mut self) {
         // A cached load compares a pointer; a load of the original costs a handful of locked instructions.
         let mut published = Cache::new(&self.state.snapshot);
         let mut timeout = published.load().timeouts.header;
@@ -186,8 +185,11 @@ impl Connection<'_> {
                 Ok(length) => length,
                 Err(HeadError::Closed) => return self.downstream.end().await,
                 Err(HeadError::Rejected(denial)) => {
-                    self.refuse_head(denial).await;
-                    return self.downstream.linger(LINGER, LINGER_BYTES_MAX).await;
+                    return Box::pin(async {
+                        self.refuse_head(denial).await;
+                        self.downstream.linger(LINGER, LINGER_BYTES_MAX).await;
+                    })
+                    .await;
                 }
             };
             self.downstream.begin_request();
@@ -203,7 +205,9 @@ impl Connection<'_> {
                     self.advance(length + consumed);
                 }
                 AfterRequest::Close => return self.downstream.end().await,
-                AfterRequest::Linger => return self.downstream.linger(LINGER, LINGER_BYTES_MAX).await,
+                AfterRequest::Linger => {
+                    return Box::pin(self.downstream.linger(LINGER, LINGER_BYTES_MAX)).await;
+                }
             }
         }
     }

@@ -70,8 +70,8 @@ impl Workers {
         Workers { all: runtimes.into_iter().map(worker).collect(), next: 0 }
     }
 
-    /// Serves a connection on the worker that has the fewest.
-    fn spawn(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+    /// Serves a connection on the worker that has the fewest. It is one of that worker's for as long as it keeps what it is given.
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&mut self, connection: impl FnOnce(Open) -> F) {
         let (before, from) = self.all.split_at(self.next);
         let in_turn = from.iter().chain(before).enumerate();
         let Some((step, worker)) = in_turn.min_by_key(|(_, worker)| worker.open.load(Ordering::Relaxed))
@@ -80,10 +80,7 @@ impl Workers {
         };
         worker.open.fetch_add(1, Ordering::Relaxed);
         let open = Open(worker.open.clone());
-        worker.runtime.spawn(async move {
-            let _open = open;
-            connection.await;
-        });
+        worker.runtime.spawn(connection(open));
         self.next = (self.next + step + 1) % self.all.len();
     }
 
@@ -91,7 +88,8 @@ impl Workers {
     fn serve(&mut self, (accepted, peer): (Unregistered, Option<IpAddr>), handler: &Arc<ConnectionHandler>) {
         let admitted = handler.admit(peer);
         let handler = handler.clone();
-        self.spawn(async move {
+        self.spawn(|open| async move {
+            let _open = open;
             match accepted.registered_here() {
                 Ok(accepted) => handler.serve(accepted, peer, admitted).await,
                 Err(error) => log::warn!("a connection is closed: {error}"),
@@ -262,6 +260,11 @@ mod tests {
         (0..count).map(|_| Builder::new_current_thread().build().unwrap()).collect()
     }
 
+    /// A connection without end.
+    async fn holding(_open: Open) {
+        pending().await
+    }
+
     fn open(workers: &Workers) -> Vec<usize> {
         workers.all.iter().map(|worker| worker.open.load(Ordering::Relaxed)).collect()
     }
@@ -271,7 +274,7 @@ mod tests {
         let runtimes = runtimes(3);
         let mut workers = Workers::new(runtimes.iter().map(|runtime| runtime.handle().clone()));
         for _ in 0..31 {
-            workers.spawn(pending());
+            workers.spawn(holding);
         }
         assert_eq!(open(&workers), [11, 10, 10]);
     }
@@ -284,7 +287,8 @@ mod tests {
         for number in 0..8 {
             // Every second one ends at once, which are all of the second worker's.
             let ended = ended.clone();
-            workers.spawn(async move {
+            workers.spawn(|open| async move {
+                let _open = open;
                 if number % 2 == 0 {
                     pending::<()>().await;
                 }
@@ -301,7 +305,7 @@ mod tests {
         assert_eq!(*ended.lock().unwrap(), [1, 3, 5, 7]);
         assert_eq!(open(&workers), [4, 0]);
         for _ in 0..3 {
-            workers.spawn(pending());
+            workers.spawn(holding);
         }
         assert_eq!(open(&workers), [4, 3]);
     }
