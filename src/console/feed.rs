@@ -133,6 +133,7 @@ impl Feed {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut watched = self.is_watched.subscribe();
         let mut second = 0;
+        self.count(&mut second);
         while !self.is_over() {
             if *watched.borrow() {
                 ticks.tick().await;
@@ -140,19 +141,13 @@ impl Feed {
                 // An idle guard wakes as seldom as it can.
                 let _until_then = tokio::time::timeout(until_next_second(), watched.wait_for(|is| *is)).await;
             }
-            let now = now();
-            let mut text = String::new();
-            if now != second {
-                second = now;
-                let totals = (self.service.totals)();
-                let mut series = lock(&self.series);
-                series.push(now, totals);
-                if let Some(latest) = series.latest() {
-                    append(&mut text, now, "second", &latest);
-                }
-            }
+            let is_new = self.count(&mut second);
             if !self.still_watched() {
                 continue;
+            }
+            let (now, mut text) = (second, String::new());
+            if let Some(latest) = self.latest().filter(|_| is_new) {
+                append(&mut text, now, "second", &latest);
             }
             match self.state().await {
                 Ok((state, last)) => {
@@ -166,6 +161,17 @@ impl Feed {
             }
             self.publish(Bytes::from(text));
         }
+    }
+
+    /// Counts the present second, unless it was counted last.
+    fn count(&self, last: &mut u64) -> bool {
+        let now = now();
+        let is_new = std::mem::replace(last, now) != now;
+        if is_new {
+            let totals = (self.service.totals)();
+            lock(&self.series).push(now, totals);
+        }
+        is_new
     }
 
     /// Whether there are subscribers. Without them, nothing is told, and nothing is asked for.

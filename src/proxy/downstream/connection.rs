@@ -146,7 +146,6 @@ impl ConnectionHandler {
             peer,
             shown,
             buffer: Vec::new(),
-            spans: FieldSpans::default(),
             // A slow handshake takes nothing from the time of the first head.
             idle_since,
         };
@@ -170,7 +169,6 @@ struct Connection<'c> {
     shown: Option<Box<ShownCertificate>>,
     /// What arrived and is not yet served. Empty, and without memory of its own, while the connection idles.
     buffer: Vec<u8>,
-    spans: FieldSpans,
     /// When it was opened, or its last request ended.
     idle_since: Instant,
 }
@@ -295,7 +293,9 @@ impl Connection<'_> {
         let state = self.state;
         let limits: &HeadLimits = &snapshot.policy.limits().head;
         let (block, arrived) = self.buffer.split_at(length);
-        let head = match request::parse(block, &mut self.spans, limits) {
+        // Not kept with the connection: an idle one would have their memory.
+        let mut spans = FieldSpans::default();
+        let head = match request::parse(block, &mut spans, limits) {
             Ok(head) => head,
             Err(error) => {
                 self.refuse_head(Denial::Framing(error)).await;
