@@ -67,6 +67,17 @@ def load(bench: Bench, scenario: Scenario, seconds: float) -> Round:
     return merged(measured)
 
 
+def unchunked(response: bytes) -> bytes:
+    """The body of a chunked response: a chunk may end anywhere in an event."""
+    rest, body = response[response.index(b"\r\n\r\n") + 4:], bytearray()
+    while rest:
+        line, _, rest = rest.partition(b"\r\n")
+        length = int(line, 16)
+        body += rest[:length]
+        rest = rest[length + 2:]
+    return bytes(body)
+
+
 def read_streams(one: Running, scenario: Scenario, request: bytes) -> None:
     """One stream on each connection, to the last event."""
     selector, received = selectors.DefaultSelector(), {}
@@ -83,8 +94,9 @@ def read_streams(one: Running, scenario: Scenario, request: bytes) -> None:
             data, read = received[key.fileobj], key.fileobj.recv(262144)
             data += read
             if data.endswith(b"\r\n0\r\n\r\n"):
-                if not data.startswith(b"HTTP/1.1 200 ") or data.count(b"\ndata: ") != EVENTS:
-                    sys.exit(f"{one.side}: {data.count(b'data: ')} events in {bytes(data[:300])!r}: this run measures the wrong thing")
+                events = unchunked(data).count(b"\ndata: ")
+                if not data.startswith(b"HTTP/1.1 200 ") or events != EVENTS:
+                    sys.exit(f"{one.side}: {events} events in {bytes(data[:300])!r}: this run measures the wrong thing")
                 selector.unregister(key.fileobj)
                 key.fileobj.close()
                 del received[key.fileobj]
