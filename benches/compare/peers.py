@@ -18,6 +18,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import shutil
 import socket
 import sqlite3
@@ -364,16 +365,20 @@ def tools(bench, scenario, seconds: float) -> dict[str, dict[str, float]]:
     cores, load_cores = bench.split(True)
     os.sched_setaffinity(0, load_cores)
     figures: dict[str, dict[str, float]] = {}
-    for side, peer in zip(scenario.sides, (Ours(bench.tools), Toolbox())):
+    sides = list(zip(scenario.sides, (Ours(bench.tools), Toolbox())))
+    random.shuffle(sides)
+    for side, peer in sides:
         server, port = peer.start(bench.programs, f"{peer.name}-{scenario.name}-{free_port()}", scenario.name, url, cores)
-        client = Client(port, peer.path, peer.token)
-        figures[side] = {}
-        for tool in ("row", "rows"):
-            check(client, tool)
-            cpu_of_calls(server, client, tool, 200)
-            figures[side][tool] = cpu_of_calls(server, client, tool, max(100, int(1000 * seconds)))
-        client.close()
-        server.stop()
+        try:
+            client = Client(port, peer.path, peer.token)
+            figures[side] = {}
+            for tool in ("row", "rows"):
+                check(client, tool)
+                cpu_of_calls(server, client, tool, 200)
+                figures[side][tool] = cpu_of_calls(server, client, tool, max(100, int(1000 * seconds)))
+            client.close()
+        finally:
+            server.stop()
     return figures
 
 

@@ -52,9 +52,9 @@ class Watch:
 
 
 def percent(seen: list[dict], key: str) -> float:
-    """Percent of one core, over all rounds."""
+    """Percent of one core, over all rounds. The two clocks differ a little: a round below zero does not hide another one."""
     seconds = sum(one["seconds"] for one in seen)
-    return 100 * max(0.0, sum(one[key] for one in seen)) / seconds if seconds else 0.0
+    return 100 * sum(max(0.0, one[key]) for one in seen) / seconds if seconds else 0.0
 
 
 def steal_percent(seen: list[dict]) -> float:

@@ -84,7 +84,10 @@ impl Feed {
         // The sender is here, so this does not end.
         while watched.wait_for(|is_watched| *is_watched).await.is_ok() {
             let found = self.ask_fleet().await;
-            *lock(&self.fleet) = found;
+            // What is asked for while the last one leaves is not for the next one who comes.
+            if *self.is_watched.borrow() {
+                *lock(&self.fleet) = found;
+            }
             tokio::time::sleep(FLEET_INTERVAL).await;
         }
     }

@@ -24,7 +24,12 @@ type Read = dyn Fn() -> Found + Send + Sync;
 pub(super) struct Releases {
     last: Mutex<Known>,
     /// One read at a time.
-    reading: tokio::sync::Mutex<Option<JoinHandle<Found>>>,
+    reading: tokio::sync::Mutex<Option<Reading>>,
+}
+
+struct Reading {
+    task: JoinHandle<Found>,
+    begun: Instant,
 }
 
 #[derive(Default)]
@@ -45,13 +50,15 @@ impl Releases {
         if let Some(fresh) = self.fresh() {
             return fresh;
         }
-        // One that hangs is waited for once.
-        let time = if reading.is_none() { READ_TIMEOUT } else { Duration::ZERO };
-        let under_way = reading.get_or_insert_with(|| {
+        // What one found that hung is old by now.
+        reading.take_if(|reading| reading.task.is_finished() && reading.begun.elapsed() >= FRESH);
+        let Reading { task, begun } = reading.get_or_insert_with(|| {
             let read = read.clone();
-            tokio::task::spawn_blocking(move || read())
+            Reading { task: tokio::task::spawn_blocking(move || read()), begun: Instant::now() }
         });
-        let found = match tokio::time::timeout(time, under_way).await {
+        // One that hangs is waited for once, by however many.
+        let time = READ_TIMEOUT.saturating_sub(begun.elapsed());
+        let found = match tokio::time::timeout(time, task).await {
             Ok(found) => {
                 *reading = None;
                 found.map_err(|error| error.to_string()).and_then(|found| found)
@@ -117,13 +124,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_read_that_hangs_is_waited_for_once_and_taken_when_it_ends() {
+    async fn a_read_that_hangs_is_waited_for_once_and_what_it_found_is_not_taken_for_new() {
         let (goes_on, waits) = mpsc::channel::<()>();
         let waits = Mutex::new(waits);
         let reads = Arc::new(AtomicUsize::new(0));
         let counted = reads.clone();
         let read: Arc<Read> = Arc::new(move || {
-            counted.fetch_add(1, Ordering::SeqCst);
+            if counted.fetch_add(1, Ordering::SeqCst) > 0 {
+                return Ok(release("new"));
+            }
             let _ = waits.lock().unwrap().recv();
             Ok(release("late"))
         });
@@ -145,7 +154,7 @@ mod tests {
             }
             assert!(std::time::Instant::now() < deadline);
         }
-        assert_eq!(releases.current(&read).await, release("late"));
-        assert_eq!(reads.load(Ordering::SeqCst), 1);
+        assert_eq!(releases.current(&read).await, release("new"));
+        assert_eq!(reads.load(Ordering::SeqCst), 2);
     }
 }

@@ -56,10 +56,13 @@ channel.recv(16384)
 channel.send(b"prepared 9.9.9")
 assert channel.recv(16384) == b"go"
 os.kill(old, signal.SIGSTOP)
-def threads():
-    return [status.read_text() for status in pathlib.Path(f"/proc/{{old}}/task").glob("*/status")]
+def is_stopped():
+    try:
+        return all("State:\\tT" in status.read_text() for status in pathlib.Path(f"/proc/{{old}}/task").glob("*/status"))
+    except OSError: # A thread has ended.
+        return False
 # Its threads go on until one of them has received the signal.
-while not all("State:\\tT" in thread for thread in threads()):
+while not is_stopped():
     time.sleep(0.001)
 channel.send(b"serving")
 {last}

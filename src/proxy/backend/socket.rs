@@ -60,6 +60,8 @@ impl Socket {
 
     /// A write of several slices was cut short: the next one waits until the socket has room. Tokio draws that conclusion itself only
     /// for a write of one slice, and what is written at once is written to a backend that may be about to respond without it.
+    ///
+    /// Only for a runtime of one thread, as workers have: on another one, room that is reported at this moment would be forgotten.
     pub(crate) fn set_full(&self) {
         let full = || Err(io::ErrorKind::WouldBlock.into());
         let _: io::Result<()> = match self {

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 use super::client_stream::ClientStream;
@@ -420,7 +421,8 @@ impl Timer {
         if is_armed && !self.sleep.is_elapsed() {
             return Poll::Pending;
         }
-        while self.sleep.as_mut().poll(cx).is_ready() {
+        // Outside the task's budget: without budget it would not take the waker, and is not asked again.
+        while pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_ready() {
             if Instant::now() >= self.due {
                 return Poll::Ready(());
             }
@@ -439,6 +441,7 @@ mod tests {
     use std::sync::Arc;
 
     use tokio::net::TcpStream;
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
 
     use super::*;
     use crate::proxy::downstream::client_stream::Accepted;
@@ -468,6 +471,23 @@ mod tests {
         assert_eq!((read, buffer.as_slice()), (Ok(4), b"POST".as_slice()));
         let read = downstream.wait_for_bytes(&mut buffer, || Duration::ZERO).await;
         assert_eq!(read, Err(Interrupt::Draining));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_is_asked_by_a_task_without_budget_fires() {
+        let mut timer = Timer::new();
+        timer.due = Instant::now() + Duration::from_secs(5);
+        poll_fn(|cx| {
+            while has_budget_remaining() {
+                let _ = pin!(consume_budget()).poll(cx);
+            }
+            assert!(timer.poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        tokio::task::yield_now().await;
+        let fired = tokio::time::timeout(Duration::from_secs(60), poll_fn(|cx| timer.poll(cx))).await;
+        assert!(fired.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
