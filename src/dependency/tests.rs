@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use super::*;
 use crate::config::dependencies::Endpoint;
@@ -48,9 +48,12 @@ async fn scripted(reply: &'static [u8]) -> u16 {
     port
 }
 
-/// A port on which nothing listens: taken and released.
-async fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+/// A port on which nothing listens, for as long as the socket is kept: nothing else is given it.
+fn closed_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
 }
 
 #[tokio::test]
@@ -61,7 +64,7 @@ async fn tcp_is_good_where_a_connection_is_accepted() {
     let path = folder.path().join("d.sock");
     let _listener = UnixListener::bind(&path).unwrap();
     assert_eq!(result(Check::Tcp(Endpoint::Unix(path))).await, Ok(()));
-    let port = closed_port().await;
+    let (_kept, port) = closed_port();
     let why = reason(Check::Tcp(tcp(port))).await;
     assert!(why.starts_with(&format!("cannot connect to 127.0.0.1:{port}: Connection refused")), "{why}");
     let away = Endpoint::Unix(PathBuf::from("/nonexistent/d.sock"));
@@ -82,7 +85,8 @@ async fn http_is_good_with_the_expected_status_only() {
     assert!(reason(check(moved.await, 200)).await.contains("HTTP 302 instead of 200"));
     let garbage = reason(check(scripted(b"SSH-2.0-x\r\n").await, 200)).await;
     assert!(garbage.contains("the connection broke"), "{garbage}");
-    assert!(reason(check(closed_port().await, 200)).await.contains("cannot connect: Connection refused"));
+    let (_kept, port) = closed_port();
+    assert!(reason(check(port, 200)).await.contains("cannot connect: Connection refused"));
 }
 
 #[tokio::test]
@@ -194,7 +198,7 @@ async fn a_command_that_leaves_a_process_behind_ends_at_once_and_so_does_the_pro
 
 #[tokio::test]
 async fn all_dependencies_are_checked_once_and_in_their_order() {
-    let (port, folder) = (closed_port().await, tempfile::tempdir().unwrap());
+    let ((_kept, port), folder) = (closed_port(), tempfile::tempdir().unwrap());
     let slow = subject(shell("sleep 0.1"), PATIENCE).dependency;
     let away = Dependency { required: true, ..subject(Check::Tcp(tcp(port)), PATIENCE).dependency };
     let tool = Check::Tool {

@@ -143,7 +143,7 @@ impl Dialer {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::super::resolve::{Answering, LookUp};
     use super::*;
@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    fn dialer(addresses: &[SocketAddr]) -> Dialer {
+    fn dialer_of(addresses: &[SocketAddr]) -> Dialer {
         let address = Address::Name { host: "guard.invalid".to_owned(), port: 1 };
         let resolver = Resolver::new("guard.invalid", 1, Arc::new(Fixed(addresses.to_vec())));
         Dialer { resolver: Some(Arc::new(resolver)), ..Dialer::new(address, None) }
@@ -171,13 +171,18 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let here = listener.local_addr().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 2], here.port()));
-        let dialer = dialer(&[nowhere, here]);
+        let dialer = dialer_of(&[nowhere, here]);
         let opened = dialer.connect(Duration::from_secs(5)).await.unwrap();
         assert!(matches!(opened.socket, Socket::Tcp(_)));
         assert_eq!(opened.of_name, Some(here));
         assert!(dialer.leads_to(opened.of_name) && !dialer.leads_to(Some(([127, 0, 0, 3], 1).into())));
-        drop(listener);
-        let refused = dialer.connect(Duration::from_secs(5)).await.unwrap_err();
+        // A port that is taken, so that no other test is given it, and on which nothing listens.
+        let closed = TcpSocket::new_v4().unwrap();
+        closed.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let refused = dialer_of(&[nowhere, closed.local_addr().unwrap()])
+            .connect(Duration::from_secs(5))
+            .await
+            .unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 

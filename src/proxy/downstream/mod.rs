@@ -10,3 +10,4 @@ pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod shown_certificate;
 pub(crate) mod stream;
+mod timer;
