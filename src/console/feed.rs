@@ -24,7 +24,7 @@ use super::who::People;
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::config::console::Person;
 use crate::rollout::Transition;
-use crate::series::{Latest, Picture, Recent, Series, View};
+use crate::series::{self, Latest, Picture, Recent, Series, View};
 use crate::telemetry::metrics::ConsoleRefusal;
 use crate::upstream::Slot;
 
@@ -142,7 +142,8 @@ impl Feed {
                 ticks.tick().await;
             } else {
                 // An idle guard wakes as seldom as it can.
-                let _until_then = tokio::time::timeout(until_next_second(), watched.wait_for(|is| *is)).await;
+                let pause = series::until_next(Duration::from_secs(1), since_epoch().subsec_millis().into());
+                let _until_then = tokio::time::timeout(pause, watched.wait_for(|is| *is)).await;
             }
             let is_new = self.count(&mut second);
             if !self.still_watched() {
@@ -271,12 +272,6 @@ pub(super) fn now() -> u64 {
 
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// Until the middle of the next second, so that a little delay passes none over.
-fn until_next_second() -> Duration {
-    let second = Duration::from_secs(1);
-    second + second / 2 - Duration::from_nanos(since_epoch().subsec_nanos().into())
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,6 +7,7 @@ mod second;
 pub(crate) mod svg;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -208,9 +209,23 @@ fn recent(rings: &BTreeMap<String, Ring>, totals: Option<&BTreeMap<String, Tally
     all
 }
 
+/// The pause after a look at this time, in milliseconds since the epoch: looks are made in the middle of the guard's seconds, so that a little delay puts no two into
+/// one and none into the next.
+pub(crate) fn until_next(interval: Duration, at_millis: u64) -> Duration {
+    (interval + Duration::from_millis(500)).saturating_sub(Duration::from_millis(at_millis % 1_000))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looks_settle_in_the_middle_of_a_second() {
+        let second = Duration::from_secs(1);
+        for (at, expect) in [(10_500, 1_000), (10_000, 1_500), (10_999, 501), (10_510, 990)] {
+            assert_eq!(until_next(second, at), Duration::from_millis(expect));
+        }
+    }
 
     /// The totals after so many calls of blue, of which some failed.
     fn totals(calls: u64, failures: u64) -> Totals {

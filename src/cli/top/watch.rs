@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::{AdminCommand, AdminResponse, Overview};
 use crate::cli::exit::Exit;
 use crate::cli::guard::{Guard, Unasked};
+use crate::series;
 
 /// Something that happened.
 pub(super) enum Happening {
@@ -102,7 +103,7 @@ fn look_on(guard: &Guard, interval: Duration, happenings: &Sender<Happening>) {
         let asked = Instant::now();
         let happening = match look(guard, Look::Again) {
             Ok(overview) => {
-                pause = until_next(interval, overview.rollout.status.at.millis());
+                pause = series::until_next(interval, overview.rollout.status.at.millis());
                 Happening::Seen(overview)
             }
             Err(unasked) => {
@@ -112,25 +113,6 @@ fn look_on(guard: &Guard, interval: Duration, happenings: &Sender<Happening>) {
         };
         if happenings.send(happening).is_err() {
             return;
-        }
-    }
-}
-
-/// The pause after a look at this time of the guard: looks are made in the middle of its seconds, so that a little delay puts no two into
-/// one and none into the next.
-fn until_next(interval: Duration, at_millis: u64) -> Duration {
-    (interval + Duration::from_millis(500)).saturating_sub(Duration::from_millis(at_millis % 1_000))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looks_settle_in_the_middle_of_a_second() {
-        let second = Duration::from_secs(1);
-        for (at, expect) in [(10_500, 1_000), (10_000, 1_500), (10_999, 501), (10_510, 990)] {
-            assert_eq!(until_next(second, at), Duration::from_millis(expect));
         }
     }
 }
