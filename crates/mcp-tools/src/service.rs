@@ -387,7 +387,7 @@ async fn call_tool(
         (Ok(arguments), None) => return write(view, params.name, arguments, call, begun, era).await,
     };
     record(view, tool, &call, begun, (result.outcome, result.rows));
-    Ok(closed(call_tool_response(result, tool.structured(), era)))
+    Ok(closed(call_tool_response(result, tool.structured(), era, &registry.cached().frames)))
 }
 
 /// The trace context of a call: that of the headers, which the guard has written, or that of the body.
@@ -422,7 +422,8 @@ async fn write(
         let tool = view.registry.tool(&name)?;
         let result = tool.run(&arguments, &view.context, &call, view.registry.self_description()).await;
         record(&view, tool, &call, begun, (result.outcome, result.rows));
-        Some(closed(call_tool_response(result, tool.structured(), era)))
+        let frames = &view.registry.cached().frames;
+        Some(closed(call_tool_response(result, tool.structured(), era, frames)))
     };
     let ended = tokio::spawn(work).await.ok().flatten();
     let text = "the call ended early; whether it was carried out is unknown";

@@ -1,18 +1,13 @@
 //! A batch of statements, the rows it yields, and the bounds that hold for every database.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::row::{LastColumns, Row};
 use super::statement_times::StatementTimes;
-use crate::json::{DEPTH_MAX, Json, TooDeep};
 
 /// Bytes of all rows of one call; the caller must narrow the filters if there are more.
 pub(crate) const ROW_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// JSON of a column is nested less deeply than what a result may be: it stands inside rows and sections.
-const COLUMN_DEPTH_MAX: usize = DEPTH_MAX - 7;
-/// How often larger than its text JSON may be when it is indented; beyond that, it counts as larger.
-const GROWTH_FREE: usize = 4;
 
 /// The two dialects of SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +86,8 @@ pub(crate) struct Statement {
     pub(crate) required: bool,
     /// Computed columns, for which SQLite has no declared type.
     pub(crate) typed: Arc<TypedColumns>,
+    /// Those of its last run.
+    pub(crate) columns: Arc<LastColumns>,
 }
 
 /// Columns that hold JSON or a boolean, although their SQLite type is text or integer.
@@ -146,46 +143,6 @@ impl Batch {
     }
 }
 
-/// A row: its columns in the order of the statement, each value as the database's own JSON text.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Row {
-    /// Shared by the rows of a statement.
-    columns: Arc<[String]>,
-    values: Vec<Json>,
-}
-
-impl Row {
-    /// The bytes that its values count beyond their text, because a reader gets them indented.
-    pub(crate) fn growth(&self) -> Result<usize, TooDeep> {
-        let nested = self.values.iter().filter(|value| value.as_str().starts_with(['{', '[']));
-        nested
-            .map(|value| {
-                let size = value.indented_size(COLUMN_DEPTH_MAX)?;
-                Ok((size / GROWTH_FREE).saturating_sub(value.as_str().len()))
-            })
-            .sum()
-    }
-
-    /// `None` when there are not as many values as columns.
-    pub(crate) fn new(columns: Arc<[String]>, values: Vec<Json>) -> Option<Row> {
-        (columns.len() == values.len()).then_some(Row { columns, values })
-    }
-
-    pub(crate) fn get(&self, column: &str) -> Option<&Json> {
-        let place = self.columns.iter().position(|name| name == column)?;
-        self.values.get(place)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
-        self.columns.iter().map(String::as_str).zip(&self.values)
-    }
-
-    /// The row as a JSON object.
-    pub(crate) fn to_json(&self) -> Json {
-        Json::object(self.iter())
-    }
-}
-
 /// What one statement yielded.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Rows {
@@ -201,12 +158,6 @@ impl Rows {
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.affected.unwrap_or_default() == 0
     }
-}
-
-/// A name that two columns have: an object could hold only one of them.
-pub(crate) fn twice(names: &[String]) -> Option<&str> {
-    let mut seen = HashSet::new();
-    names.iter().map(String::as_str).find(|name| !seen.insert(*name))
 }
 
 /// What a batch yielded.

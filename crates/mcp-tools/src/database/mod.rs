@@ -11,6 +11,7 @@ mod lexer;
 mod log_detail;
 mod postgres;
 mod postgres_url;
+mod row;
 mod settings;
 mod sqlite;
 mod sqlite_fault;
@@ -25,12 +26,12 @@ use std::sync::Arc;
 
 pub(crate) use address::{Address, AddressError, MAIN};
 pub(crate) use batch::{
-    Access, Batch, BatchOutcome, Bind, BindType, Dialect, Isolation, LogDetail, Row, Rows, Statement,
-    TypedColumns,
+    Access, Batch, BatchOutcome, Bind, BindType, Dialect, Isolation, LogDetail, Rows, Statement, TypedColumns,
 };
 pub(crate) use embedded::{demo_script, schema_script};
 pub(crate) use error::{CallerFault, CallerFaultKind, DatabaseError};
 pub(crate) use lexer::{Token, not_a_value, tokens, tokens_as_sent};
+pub(crate) use row::{LastColumns, Row};
 pub(crate) use settings::{PoolStatus, Prepared, Settings};
 pub(crate) use statement_times::{StatementTime, StatementTimes};
 

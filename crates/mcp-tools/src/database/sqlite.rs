@@ -13,8 +13,9 @@ use rusqlite::ffi::SQLITE_CONSTRAINT_COMMITHOOK;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::batch::{Access, Batch, BatchOutcome, LogDetail, ROW_BYTES_MAX, twice};
+use super::batch::{Access, Batch, BatchOutcome, LogDetail, ROW_BYTES_MAX};
 use super::error::{DatabaseError, WRITES};
+use super::row::twice;
 use super::settings::{PoolStatus, Settings};
 use super::sqlite_fault;
 use super::sqlite_identity::{Files, Identity};
@@ -394,6 +395,7 @@ mod tests {
                 rows_max: 1,
                 required: false,
                 typed: Arc::default(),
+                columns: Arc::default(),
             };
             let (access, time_max) = (Access::Read, Duration::from_secs(1));
             let outcome = sqlite.run(Batch::new(access, time_max, vec![statement])).await;

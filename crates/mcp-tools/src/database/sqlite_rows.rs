@@ -2,14 +2,20 @@
 //!
 //! Must not know transactions, deadlines or connections that are shared.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rusqlite::Connection;
 use rusqlite::types::{ToSql, ToSqlOutput, Value as SqlValue, ValueRef};
 
-use super::batch::{Bind, Row, Rows, Statement, TypedColumns, twice};
+use super::batch::{Bind, Rows, Statement, TypedColumns};
+use super::row::{self, RowWriter};
 use super::sqlite_statement;
-use crate::json::{Json, TooDeep};
+use crate::json::{Json, TooDeep, push, push_integer, push_raw_or_string, push_string};
+
+/// How long the first row of a statement is thought to be; each further one is thought to be as long as the one before it.
+const ROW_SIZE_GUESS: usize = 128;
+const ROW_SIZE_MARGIN: usize = 16;
 
 /// Why a statement yielded no rows.
 pub(crate) enum StatementError {
@@ -48,6 +54,7 @@ pub(crate) fn read(
     let reads = prepared.readonly();
     let mut found = Rows::default();
     let mut columns = None;
+    let mut row_size = ROW_SIZE_GUESS;
     let mut rows = prepared.query(rusqlite::params_from_iter(&statement.binds))?;
     while let Some(row) = rows.next()? {
         if found.rows.len() == statement.rows_max {
@@ -61,21 +68,21 @@ pub(crate) fn read(
         let columns = match &columns {
             Some(columns) => columns,
             // Asked once the statement runs: SQLite compiles it again when the table was changed.
-            None => columns.insert(Columns::of(row.as_ref(), &statement.typed)?),
+            None => columns.insert(Columns::of(row.as_ref(), statement)?),
         };
-        let mut values = Vec::with_capacity(columns.kinds.len());
+        let mut writer = RowWriter::new(&columns.shared, row_size);
         for (index, kind) in columns.kinds.iter().enumerate() {
             let value = row.get_ref(index)?;
             *bytes_left = bytes_left.checked_sub(size(value)).ok_or(StatementError::TooLarge)?;
             if let ValueRef::Real(number) = value
                 && !number.is_finite()
             {
-                let column = columns.names.get(index).cloned().unwrap_or_default();
-                return Err(StatementError::Infinite(column));
+                return Err(StatementError::Infinite(columns.shared.name(index).to_owned()));
             }
-            values.push(json_of(value, *kind));
+            writer.value(|object| push_value(value, *kind, object));
         }
-        let Some(row) = Row::new(Arc::clone(&columns.names), values) else { continue };
+        let Some(row) = writer.row() else { continue };
+        row_size = row.size() + ROW_SIZE_MARGIN;
         let growth = row.growth().map_err(|TooDeep| StatementError::TooDeep)?;
         *bytes_left = bytes_left.checked_sub(growth).ok_or(StatementError::TooLarge)?;
         found.rows.push(row);
@@ -84,19 +91,19 @@ pub(crate) fn read(
 }
 
 struct Columns {
-    names: Arc<[String]>,
+    shared: Arc<row::Columns>,
     kinds: Vec<Kind>,
 }
 
 impl Columns {
-    fn of(statement: &rusqlite::Statement<'_>, typed: &TypedColumns) -> Result<Columns, StatementError> {
-        let columns: Vec<_> = statement.columns().collect();
-        let names: Arc<[String]> = columns.iter().map(|column| column.name().to_owned()).collect();
-        if let Some(name) = twice(&names) {
-            return Err(StatementError::SameName(name.to_owned()));
-        }
-        let kinds = columns.iter().map(|column| kind_of(column.name(), column.decl_type(), typed)).collect();
-        Ok(Columns { names, kinds })
+    fn of(running: &rusqlite::Statement<'_>, statement: &Statement) -> Result<Columns, StatementError> {
+        let columns: Vec<_> = running.columns().collect();
+        let names = columns.iter().map(|column| column.name());
+        let shared = statement.columns.named(names).map_err(StatementError::SameName)?;
+        let kind =
+            |column: &rusqlite::Column<'_>| kind_of(column.name(), column.decl_type(), &statement.typed);
+        let kinds = columns.iter().map(kind).collect();
+        Ok(Columns { shared, kinds })
     }
 }
 
@@ -126,19 +133,24 @@ fn size(value: ValueRef<'_>) -> usize {
     }
 }
 
-fn json_of(value: ValueRef<'_>, kind: Kind) -> Json {
+/// Writes a value as JSON.
+fn push_value(value: ValueRef<'_>, kind: Kind, into: &mut String) {
     match (value, kind) {
-        (ValueRef::Null, _) => Json::null(),
-        (ValueRef::Integer(number), Kind::Boolean) => Json::of(&(number != 0)),
-        (ValueRef::Integer(number), Kind::Plain | Kind::Json) => Json::of(&number),
-        (ValueRef::Real(number), _) => Json::of(&number),
-        (ValueRef::Text(text), kind) => {
-            let text = String::from_utf8_lossy(text);
-            let json = if matches!(kind, Kind::Json) { Json::parse(&text) } else { None };
-            json.unwrap_or_else(|| Json::of(&*text))
+        (ValueRef::Null, _) => into.push_str("null"),
+        (ValueRef::Integer(number), Kind::Boolean) => {
+            into.push_str(if number == 0 { "false" } else { "true" })
         }
-        (ValueRef::Blob(bytes), _) => Json::of(&format!("{} bytes", bytes.len())),
+        (ValueRef::Integer(number), Kind::Plain | Kind::Json) => push_integer(number, into),
+        (ValueRef::Real(number), _) => push(&number, into),
+        (ValueRef::Text(text), Kind::Json) => push_raw_or_string(&lossy(text), into),
+        (ValueRef::Text(text), Kind::Plain | Kind::Boolean) => push_string(&lossy(text), into),
+        (ValueRef::Blob(bytes), _) => push_string(&format!("{} bytes", bytes.len()), into),
     }
+}
+
+/// Text of SQLite, which does not check that it is UTF-8. That of most is, and is found to be so faster than it is repaired.
+fn lossy(text: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
 }
 
 impl ToSql for Bind {

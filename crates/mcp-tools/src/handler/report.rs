@@ -44,6 +44,7 @@ async fn probe(database: &Database) -> String {
         rows_max: 1,
         required: false,
         typed: std::sync::Arc::default(),
+        columns: std::sync::Arc::default(),
     };
     let batch = Batch::new(Access::Read, PROBE_TIME_MAX, vec![statement]);
     match database.run(batch).await {

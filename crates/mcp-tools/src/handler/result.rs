@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::call_log::Outcome;
 use crate::catalogue::RESULT;
+use crate::database::Row;
 use crate::json::Json;
 
 /// The content of a result.
@@ -17,8 +18,8 @@ pub(crate) enum Content {
     List(Vec<Value>),
     /// One JSON value whose numbers keep their digits, one block.
     Json(Json),
-    /// One block for each element, whose numbers keep their digits.
-    JsonList(Vec<Json>),
+    /// One block for each row, whose numbers keep their digits.
+    Rows(Vec<Row>),
     /// A refusal inside a successful result, `{"error": ...}`, as the old server reported it.
     InBand(String),
     /// The call failed; the text explains it to a model.
@@ -36,7 +37,9 @@ impl Content {
             Content::List(values) => wrapped(&Json::of(values)),
             Content::Json(value) if value.as_str().starts_with('{') => Some(value.clone()),
             Content::Json(value) => wrapped(value),
-            Content::JsonList(values) => wrapped(&Json::array(values)),
+            Content::Rows(rows) => {
+                wrapped(&Json::array(&rows.iter().map(Row::to_json).collect::<Vec<Json>>()))
+            }
             Content::InBand(_) | Content::Failure(_) => None,
         }
     }

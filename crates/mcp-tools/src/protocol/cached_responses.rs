@@ -9,7 +9,7 @@ use rmcp::model::{
     ResourcesCapability, ServerCapabilities, ServerConfig, ServerResult, Tool as ListedTool, ToolsCapability,
 };
 
-use super::call_result::call_tool_result;
+use super::call_result::{ResultFrames, call_tool_result};
 use super::era::{Era, serialize_for};
 use super::message::json_of;
 use super::reply::closed;
@@ -55,6 +55,7 @@ pub(crate) struct CachedResponses {
     pub(crate) resources: PerEra,
     pub(crate) resource_templates: PerEra,
     pub(crate) discovered: Bytes,
+    pub(crate) frames: ResultFrames,
     /// The result of `initialize` for each version that has a handshake, the newest last.
     initialized: Vec<(&'static str, Bytes)>,
 }
@@ -79,6 +80,7 @@ impl CachedResponses {
             resources: PerEra::new(&ListResourcesResult::default().into()),
             resource_templates: PerEra::new(&ListResourceTemplatesResult::default().into()),
             discovered: closed(json_of(&DiscoverResult::from_server_info(versions.to_vec(), config.clone()))),
+            frames: ResultFrames::new(),
             initialized: versions
                 .iter()
                 .filter(|version| version.has_initialize())

@@ -140,8 +140,7 @@ struct Found {
 impl Found {
     fn new(batch: &Batch, plans: &Exchangeable, first: usize) -> Found {
         let collectors = batch.statements.iter().zip(&plans.0);
-        let collectors =
-            collectors.map(|(statement, plan)| Collector::new(plan.sent.rows, statement.rows_max));
+        let collectors = collectors.map(|(statement, plan)| Collector::new(plan.sent.rows, statement));
         let (collectors, times) = (collectors.collect(), batch.times.clone());
         Found { first, collectors, bytes_left: ROW_BYTES_MAX, refused: None, times }
     }

@@ -14,8 +14,9 @@ use futures_util::TryStreamExt;
 use tokio_postgres::RowStream;
 use tokio_postgres::types::Type;
 
-use super::super::batch::{Access, Bind, BindType, LogDetail, Rows, Statement, twice};
+use super::super::batch::{Access, Bind, BindType, LogDetail, Rows, Statement};
 use super::super::error::{DatabaseError, WRITES};
+use super::super::row::twice;
 use super::fault;
 use super::parameter::{Parameter, TypeSearch};
 use super::rows::Collector;
@@ -243,7 +244,7 @@ async fn read(
     bytes_left: &mut usize,
 ) -> Result<Rows, DatabaseError> {
     let mut stream = pin!(stream);
-    let mut collector = Collector::new(form, statement.rows_max);
+    let mut collector = Collector::new(form, statement);
     let mut columns = false;
     while let Some(row) = stream.try_next().await.map_err(&failed)? {
         columns = true;

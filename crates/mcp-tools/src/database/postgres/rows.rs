@@ -2,25 +2,27 @@
 //!
 //! Must not know statements or connections.
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tokio_postgres::types::{FromSql, Type};
 
-use super::super::batch::{Row, Rows, twice};
+use super::super::batch::{Rows, Statement};
 use super::super::error::DatabaseError;
+use super::super::row::{Columns, LastColumns, Row, RowWriter};
 use super::statement::RowForm;
 use crate::json::{Json, TooDeep};
 
 /// Reads the rows of one statement, whose columns all have the same names.
 struct RowReader {
     form: RowForm,
-    columns: Option<Arc<[String]>>,
+    columns: Option<Arc<Columns>>,
+    /// Those of the statement's last run.
+    last: Arc<LastColumns>,
 }
 
 impl RowReader {
@@ -29,30 +31,41 @@ impl RowReader {
             RowForm::Object => self.read_object(row.try_get(0).map_err(|_| unreadable())?),
             RowForm::Columns => {
                 let columns = self.columns(row.columns().iter().map(tokio_postgres::Column::name))?;
-                let values: Result<Vec<Json>, DatabaseError> =
-                    (0..row.len()).map(|place| column(row, place)).collect();
-                Row::new(columns, values?).ok_or_else(unreadable)
+                let mut writer = RowWriter::new(&columns, row.raw_size_bytes());
+                for place in 0..row.len() {
+                    let value = column(row, place)?;
+                    writer.value(|object| object.push_str(value.as_str()));
+                }
+                writer.row().ok_or_else(unreadable)
             }
         }
     }
 
     /// A row that the server wrote as a JSON object.
     fn read_object(&mut self, text: &str) -> Result<Row, DatabaseError> {
-        let Entries(entries) = serde_json::from_str(text).map_err(|_| unreadable())?;
-        let columns = self.columns(entries.iter().map(|(name, _)| name.as_ref()))?;
-        let values = entries.iter().map(|(_, value)| Json::from_raw(value)).collect();
-        Row::new(columns, values).ok_or_else(unreadable)
+        let columns = match &self.columns {
+            Some(columns) => Arc::clone(columns),
+            None => {
+                let Names(names) = serde_json::from_str(text).map_err(|_| unreadable())?;
+                self.columns(names.iter().map(String::as_str))?
+            }
+        };
+        let mut writer = RowWriter::new(&columns, text.len());
+        let mut object = serde_json::Deserializer::from_str(text);
+        let read = object.deserialize_map(ValuesInto(&mut writer)).and_then(|()| object.end());
+        read.map_err(|_| unreadable())?;
+        writer.row().ok_or_else(unreadable)
     }
 
-    fn columns<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Result<Arc<[String]>, DatabaseError> {
+    fn columns<'a>(
+        &mut self,
+        names: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<Arc<Columns>, DatabaseError> {
         if let Some(columns) = &self.columns {
             return Ok(Arc::clone(columns));
         }
-        let names: Arc<[String]> = names.map(str::to_owned).collect();
-        if let Some(name) = twice(&names) {
-            return Err(DatabaseError::same_name(name));
-        }
-        Ok(Arc::clone(self.columns.insert(names)))
+        let columns = self.last.named(names).map_err(|name| DatabaseError::same_name(&name))?;
+        Ok(Arc::clone(self.columns.insert(columns)))
     }
 }
 
@@ -64,8 +77,9 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn new(form: RowForm, rows_max: usize) -> Collector {
-        Collector { reader: RowReader { form, columns: None }, found: Rows::default(), rows_max }
+    pub(super) fn new(form: RowForm, statement: &Statement) -> Collector {
+        let reader = RowReader { form, columns: None, last: Arc::clone(&statement.columns) };
+        Collector { reader, found: Rows::default(), rows_max: statement.rows_max }
     }
 
     /// Whether a further row is one too many.
@@ -165,29 +179,47 @@ impl<'a> FromSql<'a> for Binary<'a> {
     }
 }
 
-/// The entries of an object, in order.
-struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// The names of an object's members, in order.
+struct Names(Vec<String>);
 
-impl<'de> Deserialize<'de> for Entries<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entries<'de>, D::Error> {
-        deserializer.deserialize_map(EntriesVisitor)
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Names, D::Error> {
+        deserializer.deserialize_map(NamesVisitor)
     }
 }
 
-struct EntriesVisitor;
+struct NamesVisitor;
 
-impl<'de> Visitor<'de> for EntriesVisitor {
-    type Value = Entries<'de>;
+impl<'de> Visitor<'de> for NamesVisitor {
+    type Value = Names;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+        let mut names = Vec::new();
+        while let Some((name, IgnoredAny)) = map.next_entry()? {
+            names.push(name);
         }
-        Ok(Entries(entries))
+        Ok(Names(names))
+    }
+}
+
+/// Writes the values of an object's members into a row, in order.
+struct ValuesInto<'a>(&'a mut RowWriter);
+
+impl<'de> Visitor<'de> for ValuesInto<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((IgnoredAny, value)) = map.next_entry::<_, &RawValue>()? {
+            self.0.value(|values| values.push_str(value.get()));
+        }
+        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
 use super::charset;
 use super::exchange::RESPONSE_BYTES_MAX;
-use crate::json::{DEPTH_MAX, Json, TooDeep};
+use crate::json::{DEPTH_MAX, Json, TooDeep, indented_size};
 
 /// The largest size of JSON that is indented for a reader.
 const INDENTED_BYTES_MAX: usize = 4 * RESPONSE_BYTES_MAX;
@@ -152,7 +152,7 @@ fn inflated<'a>(decoder: impl Read) -> Result<Cow<'a, [u8]>, Unreadable> {
 
 /// Refuses JSON that would grow beyond all bounds when it is indented.
 fn bounded(json: Json) -> Result<Body, Unreadable> {
-    let size = json.indented_size(DEPTH_MAX).map_err(|TooDeep| Unreadable::TooDeep)?;
+    let size = indented_size(json.as_str(), DEPTH_MAX).map_err(|TooDeep| Unreadable::TooDeep)?;
     if size > INDENTED_BYTES_MAX { Err(Unreadable::TooLarge) } else { Ok(Body::Json(json)) }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::options::Options;
 use super::values::{Definitions, Limit};
 use crate::catalogue::file::Shape;
-use crate::database::{Access, BindType, Dialect, TypedColumns};
+use crate::database::{Access, BindType, Dialect, LastColumns, TypedColumns};
 use crate::handler::template::Template;
 
 /// A compiled `[tool.sql]`.
@@ -54,6 +54,7 @@ pub(crate) struct Rendered {
     pub(crate) text: Arc<str>,
     pub(crate) names: Vec<String>,
     pub(crate) types: Arc<[BindType]>,
+    pub(crate) columns: Arc<LastColumns>,
 }
 
 impl Query {

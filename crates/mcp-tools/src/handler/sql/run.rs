@@ -78,6 +78,7 @@ impl SqlTool {
                 rows_max: query.rows_max,
                 required: query.required().is_some(),
                 typed: Arc::clone(&query.typed),
+                columns: Arc::clone(&rendered.columns),
             })
         });
         let statements = statements.collect::<Result<_, String>>()?;

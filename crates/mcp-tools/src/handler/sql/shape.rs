@@ -40,7 +40,7 @@ pub(crate) fn shaped(tool: &SqlTool, results: Vec<Rows>, values: &Values<'_>) ->
     let content = match tool.shape {
         Shape::Rows => match main.affected {
             Some(affected) => Content::Json(written(&changed(affected))),
-            None => Content::JsonList(main.rows.iter().map(Row::to_json).collect()),
+            None => Content::Rows(main.rows),
         },
         Shape::Value => Content::Json(value(&main)),
         Shape::Map | Shape::Row | Shape::Sections | Shape::Page => {
@@ -102,7 +102,7 @@ fn page(tool: &SqlTool, mut rows: Vec<Row>, total: Option<u64>, values: &Values<
     page.insert("has_more".into(), Json::of(&has_more));
     if let Some(cursor) = &tool.cursor {
         let last = rows.last().filter(|_| has_more).and_then(|row| row.get(&cursor.column));
-        page.insert(cursor.name.clone(), last.cloned().unwrap_or_else(Json::null));
+        page.insert(cursor.name.clone(), last.unwrap_or_else(Json::null));
     }
     page
 }
@@ -127,7 +127,7 @@ fn part(shape: Shape, rows: &Rows) -> Json {
 }
 
 fn object_of(row: &Row) -> Object {
-    row.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
+    row.iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn written(object: &Object) -> Json {
@@ -141,7 +141,7 @@ fn listed(rows: &[Row]) -> Json {
 
 fn first_value(rows: &[Row]) -> Json {
     let first = rows.first().and_then(|row| row.iter().next());
-    first.map_or_else(Json::null, |(_, value)| value.clone())
+    first.map_or_else(Json::null, |(_, value)| value)
 }
 
 /// The first column names, the second is the value.
@@ -154,7 +154,7 @@ fn map(rows: &[Row]) -> Object {
             ("null", None) => "unknown".to_owned(),
             (text, None) => text.to_owned(),
         };
-        Some((name, values.next()?.clone()))
+        Some((name, values.next()?))
     });
     pairs.collect()
 }

@@ -78,7 +78,7 @@ impl Texts {
         [&self.sqlite, &self.postgres].map(|text| {
             let RenderedText { text, binds } = text.as_ref().map_err(String::clone)?.render(&type_of);
             let (names, types): (Vec<String>, Vec<BindType>) = binds.into_iter().unzip();
-            Ok(Rendered { text: Arc::from(text), names, types: types.into() })
+            Ok(Rendered { text: Arc::from(text), names, types: types.into(), columns: Arc::default() })
         })
     }
 }

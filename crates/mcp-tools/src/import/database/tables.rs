@@ -135,6 +135,7 @@ async fn rows(
         rows_max,
         required: false,
         typed: Arc::default(),
+        columns: Arc::default(),
     };
     Ok(match database.run(Batch::new(Access::Read, TIME_MAX, vec![statement])).await? {
         BatchOutcome::Rows(mut statements) => statements.pop().unwrap_or_default().rows,

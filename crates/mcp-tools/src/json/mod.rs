@@ -2,9 +2,15 @@
 //!
 //! Must not know where the text comes from.
 
+mod indent;
+mod text;
+
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
+
+pub(crate) use indent::string_length;
+pub(crate) use text::{push, push_integer, push_raw_or_string, push_string};
 
 /// JSON that is nested deeper than this is refused, as serde_json does.
 pub(crate) const DEPTH_MAX: usize = 127;
@@ -32,6 +38,11 @@ impl Json {
         serde_json::from_str::<&RawValue>(text).ok().map(Json::from_raw)
     }
 
+    /// The text of a value that this process has written itself.
+    pub(crate) fn written(text: String) -> Json {
+        Json(text)
+    }
+
     pub(crate) fn from_raw(raw: &RawValue) -> Json {
         Json(raw.get().to_owned())
     }
@@ -42,7 +53,7 @@ impl Json {
             if text.len() > 1 {
                 text.push(',');
             }
-            text.push_str(&Json::of(name).0);
+            push_string(name, &mut text);
             text.push(':');
             text.push_str(&value.0);
         }
@@ -77,116 +88,51 @@ impl Json {
         if self.0.starts_with('"') { serde_json::from_str(&self.0).ok() } else { None }
     }
 
-    /// At least the length of [`Json::indented`]. Each line begins with two blanks a level, so a few bytes may grow
-    /// beyond all bounds.
-    pub(crate) fn indented_size(&self, depth_max: usize) -> Result<usize, TooDeep> {
-        let (mut depth, mut size, mut inside, mut escaped) = (0_usize, self.0.len(), false, false);
-        for byte in self.0.bytes() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if inside => escaped = true,
-                b'"' => inside = !inside,
-                _ if inside => {}
-                b'{' | b'[' => {
-                    depth += 1;
-                    size += 2 * depth + 1;
-                }
-                b'}' | b']' => {
-                    depth = depth.saturating_sub(1);
-                    size += 2 * depth + 1;
-                }
-                b',' => size += 2 * depth + 1,
-                b':' => size += 1,
-                _ => {}
-            }
-            if depth > depth_max {
-                return Err(TooDeep);
-            }
-        }
-        Ok(size)
-    }
-
     /// Indented by two, in the layout of `serde_json::to_string_pretty`.
     pub(crate) fn indented(&self) -> String {
-        let mut writer = Indenter { made: String::with_capacity(self.0.len() * 2), depth: 0, opened: false };
-        let mut rest = self.0.as_str();
-        while let Some(first) = rest.chars().next() {
-            let length = match first {
-                '"' => string_length(rest),
-                _ => first.len_utf8(),
-            };
-            let (token, after) = rest.split_at(length);
-            writer.write(first, token);
-            rest = after;
-        }
-        writer.made
+        let mut made = String::with_capacity(self.0.len() * 2);
+        indent::write(&self.0, indent::Place::Text, 0, &mut made);
+        made
+    }
+
+    /// Writes [`Json::indented`] as a part of a string of JSON, without the quotes around it.
+    pub(crate) fn write_indented_in_string(&self, into: &mut String) {
+        write_indented_in_string(&self.0, 0, into);
     }
 }
 
-struct Indenter {
-    made: String,
-    depth: usize,
-    /// Whether nothing stands yet between the last opening bracket and here.
-    opened: bool,
+/// Writes the value of a text, indented, as a part of a string of JSON. `depth` is that of the value it stands in.
+pub(crate) fn write_indented_in_string(json: &str, depth: usize, into: &mut String) {
+    indent::write(json, indent::Place::InString, depth, into);
 }
 
-impl Indenter {
-    fn write(&mut self, first: char, token: &str) {
-        match first {
-            ' ' | '\t' | '\n' | '\r' => {}
-            '{' | '[' => {
-                self.before_value();
-                self.made.push(first);
-                self.depth += 1;
-                self.opened = true;
-            }
-            '}' | ']' => {
-                self.depth = self.depth.saturating_sub(1);
-                if !self.opened {
-                    self.new_line();
-                }
-                self.opened = false;
-                self.made.push(first);
-            }
-            ',' => {
-                self.made.push(',');
-                self.new_line();
-            }
-            ':' => self.made.push_str(": "),
-            _ => {
-                self.before_value();
-                self.made.push_str(token);
-            }
-        }
-    }
-
-    fn before_value(&mut self) {
-        if self.opened {
-            self.new_line();
-            self.opened = false;
-        }
-    }
-
-    fn new_line(&mut self) {
-        self.made.push('\n');
-        for _ in 0..self.depth {
-            self.made.push_str("  ");
-        }
-    }
-}
-
-/// The length of the string that begins here, with its quotes.
-pub(crate) fn string_length(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate().skip(1) {
+/// At least the length of the value of this text once it is indented. Each line begins with two blanks a level, so a few bytes
+/// may grow beyond all bounds.
+pub(crate) fn indented_size(json: &str, depth_max: usize) -> Result<usize, TooDeep> {
+    let (mut depth, mut size, mut inside, mut escaped) = (0_usize, json.len(), false, false);
+    for byte in json.bytes() {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return at + 1,
+            b'\\' if inside => escaped = true,
+            b'"' => inside = !inside,
+            _ if inside => {}
+            b'{' | b'[' => {
+                depth += 1;
+                size += 2 * depth + 1;
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                size += 2 * depth + 1;
+            }
+            b',' => size += 2 * depth + 1,
+            b':' => size += 1,
             _ => {}
         }
+        if depth > depth_max {
+            return Err(TooDeep);
+        }
     }
-    text.len()
+    Ok(size)
 }
 
 #[cfg(test)]
@@ -226,7 +172,12 @@ mod tests {
             }
             let expected = serde_json::to_string_pretty(&value).unwrap();
             proptest::prop_assert_eq!(&Json::of(&value).indented(), &expected);
-            proptest::prop_assert!(Json::of(&value).indented_size(DEPTH_MAX).is_ok_and(|size| size >= expected.len()));
+            let size = indented_size(Json::of(&value).as_str(), DEPTH_MAX);
+            proptest::prop_assert!(size.is_ok_and(|size| size >= expected.len()));
+            let mut in_string = String::from("\"");
+            Json::of(&value).write_indented_in_string(&mut in_string);
+            in_string.push('"');
+            proptest::prop_assert_eq!(in_string, serde_json::to_string(&expected).unwrap());
             // Whitespace of the text itself has no effect.
             proptest::prop_assert_eq!(&Json::parse(&expected).unwrap().indented(), &expected);
             proptest::prop_assert_eq!(serde_json::from_str::<Value>(&expected).unwrap(), value);
