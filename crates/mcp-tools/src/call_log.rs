@@ -61,7 +61,14 @@ pub(crate) struct FinishedCall<'a> {
 /// Buffers the lines of calls until the server is idle: one write for all calls that arrived together.
 pub(crate) struct CallLog {
     /// `None` if calls are not logged.
-    waiting: Option<Mutex<Vec<u8>>>,
+    waiting: Option<Mutex<Lines>>,
+}
+
+/// Lines that wait for the next flush.
+#[derive(Default)]
+struct Lines {
+    text: String,
+    clock: Clock,
 }
 
 impl CallLog {
@@ -77,43 +84,93 @@ impl CallLog {
     pub(crate) fn record(&self, call: &FinishedCall<'_>) {
         let Some(waiting) = &self.waiting else { return };
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        // A tool's name holds nothing that JSON would escape. Writing to memory cannot fail.
-        let _ = write!(
-            waiting,
-            "{{\"time\":\"{:.3}\",\"event\":\"call\",\"tool\":\"{}\",\"writes\":{},\"ms\":{}.{:03},\"rows\":",
-            jiff::Timestamp::now(),
-            call.tool,
-            call.writes,
-            call.took.as_millis(),
-            call.took.subsec_micros() % 1000,
-        );
-        let _ = match call.rows {
-            Some(rows) => write!(waiting, "{rows}"),
-            None => waiting.write_all(b"null"),
-        };
-        let _ = write!(waiting, ",\"outcome\":\"{}\"", call.outcome.as_str());
-        let _ = match call.request_id {
-            // The reader of the header has refused what JSON would escape.
-            Some(id) => writeln!(waiting, ",\"request_id\":\"{id}\"}}"),
-            None => writeln!(waiting, "}}"),
-        };
-        if waiting.len() >= WAITING_BYTES_MAX {
-            flush(&mut waiting);
+        waiting.add(call, jiff::Timestamp::now());
+        if waiting.text.len() >= WAITING_BYTES_MAX {
+            waiting.flush();
         }
     }
 
     /// Writes the buffered lines.
     pub(crate) fn flush(&self) {
         if let Some(waiting) = &self.waiting {
-            flush(&mut waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            waiting.lock().unwrap_or_else(PoisonError::into_inner).flush();
         }
     }
 }
 
-fn flush(lines: &mut Vec<u8>) {
-    if !lines.is_empty() {
-        write(lines);
-        lines.clear();
+impl Lines {
+    /// Adds the line of a call. It is written piece by piece: a formatter costs more than the rest of the line.
+    fn add(&mut self, call: &FinishedCall<'_>, now: jiff::Timestamp) {
+        let Lines { text, clock } = self;
+        // A tool's name holds nothing that JSON would escape.
+        for piece in
+            ["{\"time\":\"", clock.at(now), "\",\"event\":\"call\",\"tool\":\"", call.tool, "\",\"writes\":"]
+        {
+            text.push_str(piece);
+        }
+        text.push_str(if call.writes { "true" } else { "false" });
+        text.push_str(",\"ms\":");
+        text.push_str(itoa::Buffer::new().format(call.took.as_millis()));
+        text.push('.');
+        push_three_digits(call.took.subsec_micros() % 1000, text);
+        text.push_str(",\"rows\":");
+        match call.rows {
+            Some(rows) => text.push_str(itoa::Buffer::new().format(rows)),
+            None => text.push_str("null"),
+        }
+        text.push_str(",\"outcome\":\"");
+        text.push_str(call.outcome.as_str());
+        // The reader of the header has refused what JSON would escape.
+        if let Some(id) = call.request_id {
+            text.push_str("\",\"request_id\":\"");
+            text.push_str(id);
+        }
+        text.push_str("\"}\n");
+    }
+
+    fn flush(&mut self) {
+        if !self.text.is_empty() {
+            write(self.text.as_bytes());
+            self.text.clear();
+        }
+    }
+}
+
+/// The time of the last line as text: the next line is mostly of the same second.
+#[derive(Default)]
+struct Clock {
+    second: Option<i64>,
+    text: String,
+}
+
+impl Clock {
+    /// Where the milliseconds begin: after `2026-07-28T12:00:00.`
+    const MILLISECONDS_AT: usize = 20;
+
+    /// The time with milliseconds.
+    fn at(&mut self, now: jiff::Timestamp) -> &str {
+        let milliseconds = u32::try_from(now.subsec_millisecond()).ok();
+        match (self.second == Some(now.as_second()), milliseconds) {
+            (true, Some(milliseconds)) => {
+                self.text.truncate(Clock::MILLISECONDS_AT);
+                push_three_digits(milliseconds, &mut self.text);
+                self.text.push('Z');
+            }
+            (false, _) | (true, None) => {
+                self.text = format!("{now:.3}");
+                // Before 1970 a second counts backwards.
+                let repeats =
+                    now >= jiff::Timestamp::UNIX_EPOCH && self.text.len() == Clock::MILLISECONDS_AT + 4;
+                self.second = repeats.then(|| now.as_second());
+            }
+        }
+        &self.text
+    }
+}
+
+fn push_three_digits(number: u32, into: &mut String) {
+    for place in [100, 10, 1] {
+        into.push(char::from_digit(number / place % 10, 10).unwrap_or('0'));
     }
 }
 
@@ -195,4 +252,46 @@ fn write(lines: &[u8]) {
 fn write_now(lines: &[u8]) {
     // A lost log line must not fail the call: the reader of standard error may have ended.
     let _ = std::io::stderr().lock().write_all(lines);
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_line_is_written_as_if_it_stood_alone() {
+        let mut clock = Clock::default();
+        for start in ["2026-07-28T11:59:59.9Z", "1969-12-31T23:59:58Z", "-000001-01-01T00:00:00Z"] {
+            let start: Timestamp = start.parse().unwrap();
+            for step in 0..40 {
+                let now = start + SignedDuration::from_micros(step * 77_777);
+                assert_eq!(clock.at(now), format!("{now:.3}"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_line_of_a_call_is_json_with_its_milliseconds() {
+        let mut lines = Lines::default();
+        let mut call = FinishedCall {
+            tool: "a_tool",
+            request_id: None,
+            writes: true,
+            took: Duration::from_micros(12_034_005),
+            outcome: Outcome::NotFound,
+            rows: None,
+        };
+        lines.add(&call, Timestamp::UNIX_EPOCH);
+        (call.request_id, call.rows, call.writes) = (Some("id-1"), Some(50), false);
+        lines.add(&call, Timestamp::UNIX_EPOCH);
+        let expected = [
+            r#"{"time":"1970-01-01T00:00:00.000Z","event":"call","tool":"a_tool","writes":true,"ms":12034.005,"rows":null,"outcome":"not_found"}"#,
+            r#"{"time":"1970-01-01T00:00:00.000Z","event":"call","tool":"a_tool","writes":false,"ms":12034.005,"rows":50,"outcome":"not_found","request_id":"id-1"}"#,
+        ];
+        assert_eq!(lines.text.lines().collect::<Vec<_>>(), expected);
+        assert!(lines.text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+    }
 }

@@ -172,10 +172,19 @@ impl<'a> Reader<'a> {
 /// numbers.
 pub(crate) fn may_be_rounded(json: &str) -> bool {
     const DIGITS_SAFE: usize = 15;
-    let of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E');
-    json.as_bytes().split(|byte| !of_number(byte)).any(|run| {
-        run.len() > DIGITS_SAFE
-            || run.iter().any(u8::is_ascii_digit) && run.iter().any(|byte| matches!(byte, b'e' | b'E'))
+    let (mut length, mut has_digit, mut has_exponent) = (0, false, false);
+    json.bytes().any(|byte| {
+        match byte {
+            b'0'..=b'9' => has_digit = true,
+            b'e' | b'E' => has_exponent = true,
+            b'.' | b'+' | b'-' => {}
+            _ => {
+                (length, has_digit, has_exponent) = (0, false, false);
+                return false;
+            }
+        }
+        length += 1;
+        length > DIGITS_SAFE || has_digit && has_exponent
     })
 }
 

@@ -137,6 +137,11 @@ fn params(given: Option<&RawValue>) -> Option<(Option<&RawValue>, Option<Request
     if !given.get().starts_with('{') {
         return None;
     }
+    // Without a backslash, a key is written as it is.
+    let may_have_meta = given.get().contains("_meta") || given.get().contains('\\');
+    if !may_have_meta {
+        return Some((Some(given), None));
+    }
     let read: Params<'_> = serde_json::from_str(given.get()).ok()?;
     let meta = match read.meta {
         Some(meta) => Some(serde_json::from_str(meta.get()).ok()?),

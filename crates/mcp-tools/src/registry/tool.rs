@@ -167,7 +167,8 @@ impl Tool {
                 format!("{} acts outside of a database, so it cannot be tried without effect", self.name());
             return ToolResult::failed(Outcome::Refused, text);
         }
-        let run = self.handler.run(arguments, context, call, server);
+        // Pinned here, because a timeout that owns it would move all that a handler may need, once for each layer.
+        let run = std::pin::pin!(self.handler.run(arguments, context, call, server));
         let time_max = call_time_max(self.handler.time_max());
         match tokio::time::timeout(time_max, run).await {
             Ok(result) => self.fitting(result, call),

@@ -97,7 +97,8 @@ impl Pipeline {
         // What comes after an error was skipped. A statement whose Parse was accepted stays, whatever became of its transaction.
         let failed = ended.as_ref().ok().and_then(|ended| ended.failure.as_ref());
         let known = failed.map_or(done, |failure| failure.step + usize::from(!failure.compiling));
-        self.prepared.extend(steps.iter().take(known).filter_map(|step| step.number));
+        let new = steps.iter().zip(&compiled).take(known).filter(|(_, compiled)| **compiled);
+        self.prepared.extend(new.filter_map(|(step, _)| step.number));
         Some(ended)
     }
 
