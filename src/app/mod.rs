@@ -212,7 +212,7 @@ fn end_upgrade(upgrader: &Upgrader, admin: Option<&Server>, handle: &Handle) {
 fn end(drained: Drained, log: &Log, upgrader: &Upgrader) {
     match drained {
         Drained::Idle => log::info!("stopped; nothing was in flight"),
-        Drained::Cut(calls) => log::warn!("stopped; the drain's deadline cut {calls} calls"),
+        Drained::Cut(connections) => log::warn!("stopped; {connections} connections were cut"),
     }
     log.flush();
     upgrader.release_held();

@@ -136,11 +136,6 @@ impl Drain {
         ListenerGuard(self.clone())
     }
 
-    /// Ends the time that calls under way have.
-    pub(crate) fn expire(&self) {
-        self.advance(Phase::Expired);
-    }
-
     /// Ends the wait for connections at once.
     pub(crate) fn force(&self) {
         self.forced.store(true, Ordering::Release);
@@ -177,10 +172,22 @@ impl Drain {
 
     /// Blocks this thread until no connection is open. At the deadline, and when the end is forced, returns how many are.
     pub(crate) fn wait_idle(&self, deadline: Instant) -> Result<(), usize> {
+        self.wait_while_open(deadline, || self.forced.load(Ordering::Acquire))
+    }
+
+    /// Ends the time that calls under way have, and blocks this thread until their clients have the replies, at most until the
+    /// deadline.
+    pub(crate) fn cut(&self, deadline: Instant) {
+        self.advance(Phase::Expired);
+        // What has ended the wait before must not end this one: the replies would be lost.
+        let _ = self.wait_while_open(deadline, || false);
+    }
+
+    fn wait_while_open(&self, deadline: Instant, ends: impl Fn() -> bool) -> Result<(), usize> {
         let mut registry = self.lock();
         while registry.open > 0 || registry.listeners > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.forced.load(Ordering::Acquire) {
+            if left.is_zero() || ends() {
                 return Err(registry.open);
             }
             registry = self.changed.wait_timeout(registry, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -358,138 +365,4 @@ impl Drop for ConnectionGuard {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use super::*;
-
-    fn enter(drain: &Arc<Drain>, max: usize) -> Option<ConnectionGuard> {
-        let (guard, _) = drain.enter(max, None)?;
-        guard.served();
-        Some(guard)
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(5)
-    }
-
-    #[test]
-    fn the_connection_limit_refuses_a_guard_until_one_is_dropped() {
-        let drain = Arc::new(Drain::new());
-        let first = enter(&drain, 1).unwrap();
-        assert!(enter(&drain, 1).is_none());
-        drop(first);
-        assert!(enter(&drain, 1).is_some());
-        assert_eq!(drain.open(), 0);
-    }
-
-    #[tokio::test]
-    async fn eviction_closes_an_idle_connection_and_not_one_that_is_served() {
-        let drain = Arc::new(Drain::new());
-        let (mut idle, _) = drain.enter(2, None).unwrap();
-        idle.idle(Instant::now());
-        let served = enter(&drain, 2).unwrap();
-        let waiting = tokio::spawn(async move {
-            poll_fn(|cx| match idle.poll_phase(cx, Phase::Draining) {
-                Poll::Pending if !idle.is_evicted() => Poll::Pending,
-                Poll::Ready(()) | Poll::Pending => Poll::Ready(()),
-            })
-            .await;
-            idle
-        });
-        tokio::task::yield_now().await;
-        let (third, admission) = drain.enter(2, None).unwrap();
-        third.served();
-        assert_eq!(admission, Admission::Evicting);
-        assert!(drain.enter(2, None).is_none(), "no other one waits");
-        let idle = waiting.await.unwrap();
-        // Its request arrived at the same moment: it is served, and the next new connection is refused.
-        idle.served();
-        drop(served);
-        assert_eq!(drain.open(), 2);
-        assert!(drain.enter(2, None).is_none());
-        drop((idle, third));
-        assert!(enter(&drain, 1).is_some());
-    }
-
-    #[tokio::test]
-    async fn drain_phases_wake_every_connection() {
-        let drain = Arc::new(Drain::new());
-        let waiting: Vec<_> = (0..3)
-            .map(|_| {
-                let mut guard = enter(&drain, 9).unwrap();
-                tokio::spawn(async move {
-                    poll_fn(|cx| guard.poll_phase(cx, Phase::Draining)).await;
-                    poll_fn(|cx| guard.poll_phase(cx, Phase::Expired)).await;
-                })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        drain.begin();
-        drain.begun().await;
-        tokio::task::yield_now().await;
-        assert_eq!(drain.open(), 3);
-        drain.expire();
-        for task in waiting {
-            task.await.unwrap();
-        }
-        assert_eq!(drain.wait_idle(soon()), Ok(()));
-    }
-
-    #[test]
-    fn drain_waits_for_connections_that_are_not_counted_yet() {
-        let drain = Arc::new(Drain::new());
-        let listener_guard = drain.track_listener();
-        assert_eq!(drain.wait_idle(Instant::now()), Err(0));
-        let guard = enter(&drain, 9).unwrap();
-        drop(listener_guard);
-        assert_eq!(drain.wait_idle(Instant::now()), Err(1));
-        drop(guard);
-        assert_eq!(drain.wait_idle(Instant::now()), Ok(()));
-    }
-
-    #[test]
-    fn drain_knows_when_the_last_listener_has_stopped_accepting() {
-        let drain = Arc::new(Drain::new());
-        let listeners = [drain.track_listener(), drain.track_listener()];
-        drain.hand_over();
-        assert_eq!(drain.wait_accepted(Instant::now()), Err(2));
-        let waiter = std::thread::spawn({
-            let drain = drain.clone();
-            move || drain.wait_accepted(soon())
-        });
-        let connection = enter(&drain, 9).unwrap();
-        drop(listeners);
-        assert_eq!(waiter.join().unwrap(), Ok(()), "a connection that is open does not count");
-        drop(connection);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn drain_of_a_process_that_stops_is_no_hand_over() {
-        let drain = Drain::new();
-        let second = Duration::from_secs(1);
-        assert!(tokio::time::timeout(second, drain.handed_over()).await.is_err());
-        drain.begin();
-        assert!(tokio::time::timeout(second, drain.handed_over()).await.is_err());
-        let drain = Drain::new();
-        drain.hand_over();
-        drain.handed_over().await;
-    }
-
-    #[test]
-    fn drain_ends_with_the_last_connection() {
-        let drain = Arc::new(Drain::new());
-        let guard = enter(&drain, 9).unwrap();
-        assert_eq!(drain.wait_idle(Instant::now()), Err(1));
-        let waiter = std::thread::spawn({
-            let drain = drain.clone();
-            move || {
-                drain.wait_begun();
-                drain.wait_idle(soon())
-            }
-        });
-        drain.begin();
-        drop(guard);
-        assert_eq!(waiter.join().unwrap(), Ok(()));
-    }
-}
+mod tests;

@@ -41,8 +41,8 @@ use crate::worker;
 use mcp_host::socket::{SocketFile, bind_unix};
 use mcp_host::socket_activation::{Inherited, InheritedListener, ListenAddr, SocketOwner};
 
-/// After the drain time, calls have this long to write their denial.
-const REPLY_GRACE: Duration = Duration::from_millis(500);
+/// Calls that are cut have this long to write their denial.
+const REPLY_GRACE: Duration = Duration::from_secs(1);
 /// From the end of accepting until the scrape accepted last has begun.
 const ACCEPT_SETTLE: Duration = Duration::from_millis(100);
 /// How often expired idle connections to backends are closed.
@@ -53,7 +53,7 @@ const EVICT_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) enum Drained {
     /// No connection was open any more.
     Idle,
-    /// The end of the drain time cut this many connections.
+    /// This many connections were cut, by the end of the drain time or by a second signal.
     Cut(usize),
 }
 
@@ -179,8 +179,7 @@ impl Server {
         let drained = match drain.wait_idle(Instant::now() + drain_time) {
             Ok(()) => Drained::Idle,
             Err(open) => {
-                drain.expire();
-                let _ = drain.wait_idle(Instant::now() + REPLY_GRACE);
+                drain.cut(Instant::now() + REPLY_GRACE);
                 Drained::Cut(open)
             }
         };
