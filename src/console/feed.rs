@@ -24,12 +24,12 @@ use super::who::People;
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::config::console::Person;
 use crate::rollout::Transition;
-use crate::series::{self, Latest, Picture, Recent, Series, View};
+use crate::series::{Latest, Picture, Recent, Series, View};
 use crate::telemetry::metrics::ConsoleRefusal;
 use crate::upstream::Slot;
 
 /// Twice a second, so that no second is passed over.
-pub(super) const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(500);
 /// Between two looks at the fleet.
 const FLEET_INTERVAL: Duration = Duration::from_millis(500);
 const SUBSCRIBERS_MAX: usize = 32;
@@ -44,13 +44,22 @@ pub(super) struct Feed {
     pub(super) people: Arc<People>,
     series: Arc<Mutex<Series>>,
     subscribers: Mutex<Vec<Subscriber>>,
-    /// The number of the transition that subscribers know of; none without subscribers.
-    told: Mutex<Option<u64>>,
+    /// None without subscribers.
+    told: Mutex<Option<Told>>,
     refusals: Refusals,
     releases: Releases,
     is_watched: watch::Sender<bool>,
     /// As it was asked for last; null where the guard is in none, and without subscribers.
     fleet: Mutex<Value>,
+}
+
+/// What subscribers know.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    /// The latest second, since the epoch.
+    second: u64,
+    /// The number of the latest transition.
+    transition: u64,
 }
 
 struct Subscriber {
@@ -130,52 +139,52 @@ impl Feed {
         (self.service.is_over)()
     }
 
-    /// Counts the seconds and tells those who watch, until another process has taken over.
-    pub(super) async fn sample(&self) {
+    /// Tells those who watch: the state at each tick, a second when it is counted, transitions.
+    pub(super) async fn tell(&self) {
+        let mut watched = self.is_watched.subscribe();
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let mut watched = self.is_watched.subscribe();
-        let mut second = 0;
-        self.count(&mut second);
-        while !self.is_over() {
-            if *watched.borrow() {
-                ticks.tick().await;
-            } else {
-                // An idle guard wakes as seldom as it can.
-                let pause = series::until_next(Duration::from_secs(1), since_epoch().subsec_millis().into());
-                let _until_then = tokio::time::timeout(pause, watched.wait_for(|is| *is)).await;
+        // The sender is here, so this does not end.
+        while watched.wait_for(|is_watched| *is_watched).await.is_ok() {
+            ticks.tick().await;
+            if self.still_watched() {
+                self.tell_once().await;
             }
-            let is_new = self.count(&mut second);
-            if !self.still_watched() {
-                continue;
-            }
-            let (now, mut text) = (second, String::new());
-            if let Some(latest) = self.latest().filter(|_| is_new) {
-                append(&mut text, now, "second", &latest);
-            }
-            match self.state().await {
-                Ok((state, last)) => {
-                    append(&mut text, now, "state", &state);
-                    let told = lock(&self.told).replace(last);
-                    if let Some(told) = told.filter(|told| *told < last) {
-                        self.append_transitions(&mut text, now, |one| one.seq > told).await;
-                    }
-                }
-                Err(problem) => log::debug!("console: no state for the stream: {}", problem.detail()),
-            }
-            self.publish(Bytes::from(text));
         }
     }
 
-    /// Counts the present second, unless it was counted last.
-    fn count(&self, last: &mut u64) -> bool {
-        let now = now();
-        let is_new = std::mem::replace(last, now) != now;
-        if is_new {
-            let totals = (self.service.totals)();
-            lock(&self.series).push(now, totals);
+    async fn tell_once(&self) {
+        // Those who came just now have not been told anything: what they begin with comes first.
+        let Some(told) = *lock(&self.told) else { return };
+        let (mut now, mut text) = (told, String::new());
+        for second in self.seconds_after(told.second) {
+            append(&mut text, second.at, "second", &second);
+            now.second = second.at;
         }
-        is_new
+        match self.state().await {
+            Ok((state, last)) => {
+                append(&mut text, now.second, "state", &state);
+                if told.transition < last {
+                    let is_new = |one: &Transition| one.seq > told.transition;
+                    self.append_transitions(&mut text, now.second, is_new).await;
+                }
+                now.transition = last;
+            }
+            Err(problem) => log::debug!("console: no state for the stream: {}", problem.detail()),
+        }
+        if let Some(told) = lock(&self.told).as_mut() {
+            *told = now;
+        }
+        self.publish(Bytes::from(text));
+    }
+
+    /// What was counted after this second; with a clock that was set back, the latest.
+    fn seconds_after(&self, told: u64) -> Vec<Latest> {
+        let series = lock(&self.series);
+        match series.latest() {
+            Some(latest) if latest.at < told => vec![latest],
+            Some(_) | None => series.since(told),
+        }
     }
 
     /// Whether there are subscribers. Without them, nothing is told, and nothing is asked for.
@@ -246,8 +255,8 @@ impl Feed {
         }
         let (state, last) = self.state().await?;
         append(&mut first, id, "state", &state);
-        // One that comes between two ticks knows of no later transition than this.
-        lock(&self.told).get_or_insert(last);
+        // One that comes between two ticks knows of no later second and transition than these.
+        lock(&self.told).get_or_insert(Told { second: id, transition: last });
         let mut response = Response::new(Body::Events(Some(Bytes::from(first)), stream));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         Ok(response)
@@ -270,7 +279,7 @@ pub(super) fn now() -> u64 {
     since_epoch().as_secs()
 }
 
-fn since_epoch() -> Duration {
+pub(super) fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

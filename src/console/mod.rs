@@ -13,9 +13,9 @@ mod order;
 mod places;
 mod problem;
 mod query;
-mod recording;
 mod refusals;
 mod releases;
+mod seconds;
 mod server;
 mod service;
 mod who;
@@ -30,6 +30,7 @@ use tokio::sync::watch;
 
 use self::encryption::Encryption;
 use self::feed::{Feed, lock, now};
+use self::seconds::{Rolling, Which};
 pub(crate) use self::service::{Over, Running, Service};
 use self::who::People;
 use crate::config;
@@ -45,8 +46,7 @@ pub(crate) struct Console {
     people: Arc<People>,
     encryption: Arc<Encryption>,
     series: Arc<Mutex<Series>>,
-    /// Whether a rollout is under way.
-    is_rolling: watch::Sender<bool>,
+    rolling: Arc<Rolling>,
     /// Whether connections are accepted.
     is_accepting: watch::Sender<bool>,
     address: Option<SocketAddr>,
@@ -59,7 +59,7 @@ impl Console {
             people: Arc::new(People::new(config.people)),
             encryption: Arc::new(Encryption::new(config.tls)),
             series: Arc::default(),
-            is_rolling: watch::Sender::new(false),
+            rolling: Arc::default(),
             is_accepting: watch::Sender::new(false),
             address: config.address,
         }
@@ -67,42 +67,42 @@ impl Console {
 
     /// What makes the pictures in the records of rollouts.
     pub(crate) fn pictures(&self) -> Pictures {
-        let (series, is_rolling) = (self.series.clone(), self.is_rolling.clone());
+        let (series, rolling) = (self.series.clone(), self.rolling.clone());
         Pictures {
-            follow: Arc::new(move |is_running| {
-                is_rolling.send_replace(is_running);
-            }),
+            follow: Arc::new(move |is_rolling| rolling.set(is_rolling)),
             draw: Arc::new(move |history| drawing::of_rollout(&lock(&series), history)),
         }
     }
 
-    /// Serves on a listener that is bound already, on a thread of its own. Without one the thread counts for records alone.
+    /// Serves on a listener that is bound already, and counts. Without one it counts for records alone.
     pub(crate) fn start(&self, listener: Option<TcpListener>, service: Service) -> io::Result<()> {
-        if let Some(listener) = &listener {
-            listener.set_nonblocking(true)?;
-        }
-        if listener.is_some() && self.encryption.current().is_some_and(|tls| tls.not_after() <= now()) {
+        let which = if listener.is_some() { Which::All } else { Which::OfRollouts };
+        seconds::start(which, self.series.clone(), self.rolling.clone(), service.clone())?;
+        listener.map_or(Ok(()), |listener| self.serve(listener, service))
+    }
+
+    /// Serves on a thread of its own.
+    fn serve(&self, listener: TcpListener, service: Service) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        if self.encryption.current().is_some_and(|tls| tls.not_after() <= now()) {
             log::error!(
                 "console: its certificate has expired: browsers refuse it until it is renewed (mcp-guard reload)"
             );
         }
-        let (series, is_rolling) = (self.series.clone(), self.is_rolling.subscribe());
-        let (people, encryption) = (self.people.clone(), self.encryption.clone());
-        self.is_accepting.send_replace(listener.is_some());
+        let (series, people, encryption) =
+            (self.series.clone(), self.people.clone(), self.encryption.clone());
+        self.is_accepting.send_replace(true);
         let is_accepting = self.is_accepting.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("console".to_owned());
         thread.spawn(move || {
             runtime.block_on(async {
-                let Some(listener) = listener else {
-                    return recording::of_rollouts(&series, &service, is_rolling).await;
-                };
                 let over = (service.over)();
                 let feed = Arc::new(Feed::new(service, people, series));
                 let serving = server::serve(listener, encryption, feed.clone());
                 tokio::select! {
                     () = over => {}
-                    () = feed.sample() => {}
+                    () = feed.tell() => {}
                     () = feed.follow_fleet() => {}
                     ended = serving => {
                         if let Err(error) = ended {
