@@ -5,7 +5,6 @@
 use tokio_postgres::types::Type;
 
 /// Requests in the order in which they are sent.
-#[derive(Default)]
 pub(super) struct Requests(pub(super) Vec<u8>);
 
 /// A request that the protocol cannot hold.
@@ -13,6 +12,10 @@ pub(super) struct Requests(pub(super) Vec<u8>);
 pub(super) struct TooLong;
 
 impl Requests {
+    pub(super) fn with_capacity(bytes: usize) -> Requests {
+        Requests(Vec::with_capacity(bytes))
+    }
+
     /// Parse: compiles `text` under a name; the empty one is replaced by the next.
     pub(super) fn parse(&mut self, name: &str, text: &str, types: &[Type]) -> Result<(), TooLong> {
         self.message(b'P', |requests| {
@@ -121,7 +124,7 @@ mod tests {
     // PostgreSQL, 55.7: "Length of message contents in bytes, including self."
     #[test]
     fn requests_have_the_bytes_of_the_protocol() {
-        let mut requests = Requests::default();
+        let mut requests = Requests::with_capacity(0);
         requests.parse("q1", "SELECT $1", &[Type::INT8]).unwrap();
         requests.run("q1", [Some("7"), None].into_iter()).unwrap();
         requests.sync();

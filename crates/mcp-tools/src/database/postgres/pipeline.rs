@@ -3,7 +3,7 @@
 //! After an error the server skips the statements that follow (PostgreSQL, 55.2.4), so a statement never runs outside of the
 //! transaction that the one before it was to begin. Must not know what the statements are.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
 
 use deadpool_postgres::ClientWrapper;
@@ -13,6 +13,8 @@ use super::message::{Head, Requests, TooLong, only_column};
 use super::parameter::Parameter;
 use super::stream::{Exchange, SharedStream};
 
+/// Bytes of the requests of a short transaction.
+const REQUESTS_BYTES: usize = 512;
 /// Memory for responses that a connection keeps between two exchanges, at most.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// The longest message that is no row.
@@ -64,13 +66,13 @@ pub(super) struct Failure {
 /// The pipeline of one connection.
 pub(super) struct Pipeline {
     stream: SharedStream,
-    prepared: HashSet<u64>,
+    prepared: BTreeSet<u64>,
     received: Vec<u8>,
 }
 
 impl Pipeline {
     pub(super) fn new(stream: SharedStream) -> Pipeline {
-        Pipeline { stream, prepared: HashSet::new(), received: Vec::new() }
+        Pipeline { stream, prepared: BTreeSet::new(), received: Vec::new() }
     }
 
     /// Runs the steps. `None` when they cannot be sent this way, and nothing was sent. An exchange that is dropped, or fails,
@@ -104,17 +106,17 @@ impl Pipeline {
 
     /// The requests, and for each step whether it is compiled first.
     fn requests(&self, steps: &[Step<'_>]) -> Result<(Requests, Vec<bool>), TooLong> {
-        let mut requests = Requests::default();
+        let mut requests = Requests::with_capacity(REQUESTS_BYTES);
         let mut compiled = Vec::with_capacity(steps.len());
         let mut name = String::new();
         // A text that occurs twice is compiled once.
-        let mut compiled_here = HashSet::new();
+        let mut compiled_here = BTreeSet::new();
         for step in steps {
             name.clear();
             if let Some(number) = step.number {
                 // The driver's own names begin with `s`.
                 name.push('p');
-                name.push_str(&number.to_string());
+                name.push_str(itoa::Buffer::new().format(number));
             }
             let compile = step
                 .number
