@@ -6,6 +6,8 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use memchr::memchr;
+
 use crate::json::{DEPTH_MAX, Json, TooDeep, indented_size, push_string, write_indented_in_string};
 
 /// JSON of a column is nested less deeply than what a result may be: it stands inside rows and sections.
@@ -97,16 +99,16 @@ impl RowWriter {
     pub(crate) fn new(columns: &Arc<Columns>, size: usize) -> RowWriter {
         let ends = Vec::with_capacity(columns.names.len());
         let values = String::with_capacity(size);
-        RowWriter(Row { columns: Arc::clone(columns), values, ends, has_nested: false })
+        RowWriter(Row { columns: Arc::clone(columns), values, ends })
     }
 
     /// Adds the value of the next column, which `write` writes as JSON.
     pub(crate) fn value(&mut self, write: impl FnOnce(&mut String)) {
-        let RowWriter(Row { values, ends, has_nested, .. }) = self;
+        let RowWriter(Row { values, ends, .. }) = self;
         let begin = values.len();
         write(values);
-        *has_nested |= matches!(values.as_bytes().get(begin), Some(b'{' | b'['));
-        ends.push(values.len());
+        let form = Form::of(values.get(begin..).unwrap_or_default());
+        ends.push(End { at: values.len(), form });
     }
 
     /// `None` when there are not as many values as columns.
@@ -120,10 +122,37 @@ impl RowWriter {
 pub(crate) struct Row {
     columns: Arc<Columns>,
     values: String,
-    /// Where the text of each value ends.
-    ends: Vec<usize>,
-    /// Whether a value is an object or a list.
-    has_nested: bool,
+    ends: Vec<End>,
+}
+
+/// Where the text of a value ends, and its form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct End {
+    at: usize,
+    form: Form,
+}
+
+/// What has to be done to indent a value inside a string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// A number, `null`, `true` or `false`: nothing.
+    Word,
+    /// A string without escapes: its quotes are escaped.
+    PlainString,
+    EscapedString,
+    /// An object or a list.
+    Nested,
+}
+
+impl Form {
+    fn of(value: &str) -> Form {
+        match value.as_bytes() {
+            [b'{' | b'[', ..] => Form::Nested,
+            [b'"', ..] if memchr(b'\\', value.as_bytes()).is_none() => Form::PlainString,
+            [b'"', ..] => Form::EscapedString,
+            _ => Form::Word,
+        }
+    }
 }
 
 impl Row {
@@ -134,12 +163,9 @@ impl Row {
 
     /// The bytes that its values count beyond their text, because a reader gets them indented.
     pub(crate) fn growth(&self) -> Result<usize, TooDeep> {
-        if !self.has_nested {
-            return Ok(0);
-        }
-        let nested = self.texts().filter(|value| value.starts_with(['{', '[']));
+        let nested = self.texts().filter(|(_, form)| *form == Form::Nested);
         nested
-            .map(|value| {
+            .map(|(value, _)| {
                 let size = indented_size(value, COLUMN_DEPTH_MAX)?;
                 Ok((size / GROWTH_FREE).saturating_sub(value.len()))
             })
@@ -148,12 +174,12 @@ impl Row {
 
     pub(crate) fn get(&self, column: &str) -> Option<Json> {
         let place = self.columns.names.iter().position(|name| name == column)?;
-        self.texts().nth(place).map(|text| Json::written(text.to_owned()))
+        self.texts().nth(place).map(|(text, _)| Json::written(text.to_owned()))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Json)> {
         let names = self.columns.names.iter().map(String::as_str);
-        names.zip(self.texts().map(|text| Json::written(text.to_owned())))
+        names.zip(self.texts().map(|(text, _)| Json::written(text.to_owned())))
     }
 
     /// The row as a JSON object.
@@ -161,7 +187,7 @@ impl Row {
         let Columns { keys, .. } = &*self.columns;
         let size = self.values.len() + keys.iter().map(String::len).sum::<usize>() + 2;
         let mut object = String::with_capacity(size);
-        for (key, value) in keys.iter().zip(self.texts()) {
+        for (key, (value, _)) in keys.iter().zip(self.texts()) {
             object.push_str(key);
             object.push_str(value);
         }
@@ -172,9 +198,17 @@ impl Row {
     /// Writes the object, indented, as a part of a string of JSON, without the quotes around it.
     pub(crate) fn write_indented_in_string(&self, into: &mut String) {
         let Columns { indented_keys, .. } = &*self.columns;
-        for (key, value) in indented_keys.iter().zip(self.texts()) {
+        for (key, (value, form)) in indented_keys.iter().zip(self.texts()) {
             into.push_str(key);
-            write_indented_in_string(value, 1, into);
+            match form {
+                Form::Word => into.push_str(value),
+                Form::PlainString => {
+                    into.push_str("\\\"");
+                    into.push_str(value.get(1..value.len() - 1).unwrap_or_default());
+                    into.push_str("\\\"");
+                }
+                Form::EscapedString | Form::Nested => write_indented_in_string(value, 1, into),
+            }
         }
         into.push_str(if indented_keys.is_empty() { "{}" } else { "\\n}" });
     }
@@ -186,13 +220,13 @@ impl Row {
         self.values.len() + keys + 2 * self.ends.len() + 3
     }
 
-    /// The text of each value.
-    fn texts(&self) -> impl Iterator<Item = &str> {
+    /// The text of each value, with its form.
+    fn texts(&self) -> impl Iterator<Item = (&str, Form)> {
         let mut begin = 0;
         self.ends.iter().map(move |end| {
-            let text = self.values.get(begin..*end).unwrap_or_default();
-            begin = *end;
-            text
+            let text = self.values.get(begin..end.at).unwrap_or_default();
+            begin = end.at;
+            (text, end.form)
         })
     }
 
