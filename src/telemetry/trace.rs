@@ -65,7 +65,7 @@ pub(crate) enum ServerAddress {
 impl ServerAddress {
     fn of(backend: &Backend) -> ServerAddress {
         match &backend.address {
-            Address::Unix(path) => ServerAddress::Unix(path.display().to_string()),
+            Address::Unix(path) => ServerAddress::Unix(path.to_string_lossy().into_owned()),
             Address::Tcp(address) => {
                 ServerAddress::Tcp { host: address.ip().to_string(), port: address.port() }
             }

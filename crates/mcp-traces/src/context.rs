@@ -68,7 +68,9 @@ impl TraceId {
     /// As it stands in headers and logs.
     pub fn hex(self) -> [u8; 32] {
         let mut text = [0; 32];
-        write_hex(&self.to_bytes(), &mut text);
+        let (high, low) = text.split_at_mut(16);
+        high.copy_from_slice(&hex_digits((self.0.get() >> 64) as u64));
+        low.copy_from_slice(&hex_digits(self.0.get() as u64));
         text
     }
 }
@@ -153,10 +155,10 @@ impl TraceContext {
         let mut text = [b'-'; LENGTH];
         let sampled = if self.is_recorded() { SAMPLED } else { 0 };
         let flags = sampled | if self.is_random { RANDOM } else { 0 };
-        write_hex(&[0], &mut text[..2]);
-        write_hex(&self.trace_id.to_bytes(), &mut text[3..35]);
-        write_hex(&span.to_bytes(), &mut text[36..52]);
-        write_hex(&[flags], &mut text[53..]);
+        text[..2].copy_from_slice(b"00");
+        text[3..35].copy_from_slice(&self.trace_id.hex());
+        text[36..52].copy_from_slice(&hex_digits(span.0.get()));
+        text[53..].copy_from_slice(&[b'0', b'0' + flags]);
         text
     }
 }
@@ -173,12 +175,26 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-fn write_hex(bytes: &[u8], text: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
+/// Sixteen lower-case hexadecimal digits.
+fn hex_digits(number: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    let (high, low) = digits.split_at_mut(8);
+    high.copy_from_slice(&eight_hex_digits((number >> 32) as u32));
+    low.copy_from_slice(&eight_hex_digits(number as u32));
+    digits
+}
+
+/// Eight of them at once: each gets a byte of a word.
+#[inline]
+fn eight_hex_digits(number: u32) -> [u8; 8] {
+    const ONES: u64 = u64::MAX / 0xff;
+    let mut digits = u64::from(number);
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & (ONES * 0x0f);
+    // Six more than nine reaches the next bit.
+    let letters = ((digits + ONES * 6) >> 4) & ONES;
+    (digits + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -186,6 +202,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn ids_are_written_as_rust_writes_hexadecimal(trace in 1..=u128::MAX, span in 1..=u64::MAX) {
+            let context = TraceContext::begin(TraceId::new(trace).unwrap(), SpanId::new(1).unwrap(), Sampled::Recorded);
+            let written = context.traceparent(SpanId::new(span).unwrap());
+            let flags = if context.is_random { 3 } else { 1 };
+            prop_assert_eq!(String::from_utf8_lossy(&written), format!("00-{trace:032x}-{span:016x}-{flags:02x}"));
+        }
+    }
 
     const VALID: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 

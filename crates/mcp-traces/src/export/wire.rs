@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyKind;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -25,37 +24,76 @@ pub struct Service {
     pub instance: String,
 }
 
-/// The body that carries a batch.
+/// The body that carries a batch: an `ExportTraceServiceRequest`.
+///
+/// The messages are OpenTelemetry's, but for those that contain spans and for texts among a span's attributes: prost works out the
+/// length of a message again for each message around it, and owns every text. Protocol Buffers, "Encoding": fields may come in any
+/// order, and the fields of a message one after the other are that message.
 pub(super) fn request(service: &Service, spans: Vec<Span>) -> Bytes {
-    let resource = [
-        ("service.name", Value::Word(service.name)),
-        ("service.version", Value::Word(service.version)),
-        ("service.instance.id", Value::Text(service.instance.clone())),
-        ("process.pid", Value::Number(i64::from(std::process::id()))),
-    ];
+    let mut in_scope = scope(service).encode_to_vec();
+    let mut attributes = Vec::new();
+    for mut span in spans {
+        attributes.clear();
+        for (key, value) in std::mem::take(&mut span.attributes) {
+            append_attribute(&mut attributes, key, value);
+        }
+        let message = wire_span(span);
+        append_key(&mut in_scope, field::SPANS, message.encoded_len() + attributes.len());
+        // A `Vec` takes all of it.
+        let _whole = message.encode(&mut in_scope);
+        in_scope.extend_from_slice(&attributes);
+    }
+    let mut of_resource = resource(service).encode_to_vec();
+    append(&mut of_resource, field::SCOPE_SPANS, &in_scope);
+    let mut request = Vec::with_capacity(of_resource.len() + 8);
+    append(&mut request, field::RESOURCE_SPANS, &of_resource);
+    request.into()
+}
+
+/// Numbers of fields in opentelemetry/proto/{collector/trace,trace,common}/v1.
+mod field {
+    pub(super) const RESOURCE_SPANS: u8 = 1;
+    pub(super) const SCOPE_SPANS: u8 = 2;
+    pub(super) const SPANS: u8 = 2;
+    /// Of a span.
+    pub(super) const ATTRIBUTES: u8 = 9;
+    /// Of a `KeyValue`.
+    pub(super) const KEY: u8 = 1;
+    pub(super) const VALUE: u8 = 2;
+    /// Of an `AnyValue`.
+    pub(super) const STRING_VALUE: u8 = 1;
+}
+
+/// Without its spans.
+fn scope(service: &Service) -> ScopeSpans {
     let scope = InstrumentationScope {
         name: service.name.to_owned(),
         version: service.version.to_owned(),
         ..InstrumentationScope::default()
     };
-    let request = ExportTraceServiceRequest {
-        resource_spans: vec![ResourceSpans {
-            resource: Some(Resource {
-                attributes: resource.into_iter().map(attribute).collect(),
-                ..Resource::default()
-            }),
-            scope_spans: vec![ScopeSpans {
-                scope: Some(scope),
-                spans: spans.into_iter().map(span).collect(),
-                ..ScopeSpans::default()
-            }],
-            ..ResourceSpans::default()
-        }],
-    };
-    request.encode_to_vec().into()
+    ScopeSpans { scope: Some(scope), ..ScopeSpans::default() }
 }
 
-fn span(span: Span) -> WireSpan {
+/// Without its spans.
+fn resource(service: &Service) -> ResourceSpans {
+    let number = |number| Some(AnyValue { value: Some(AnyKind::IntValue(number)) });
+    let text = |text: &str| Some(AnyValue { value: Some(AnyKind::StringValue(text.to_owned())) });
+    let attributes = [
+        ("service.name", text(service.name)),
+        ("service.version", text(service.version)),
+        ("service.instance.id", text(&service.instance)),
+        ("process.pid", number(std::process::id().into())),
+    ];
+    let attribute = |(key, value): (&str, _)| KeyValue { key: key.to_owned(), value, ..KeyValue::default() };
+    let attributes = attributes.into_iter().map(attribute).collect();
+    ResourceSpans {
+        resource: Some(Resource { attributes, ..Resource::default() }),
+        ..ResourceSpans::default()
+    }
+}
+
+/// Without its attributes.
+fn wire_span(span: Span) -> WireSpan {
     let begun = span.begun.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let (parent, remote) = match span.parent {
         Some(Parent::Remote(id)) => (id.to_bytes().to_vec(), SpanFlags::ContextIsRemoteMask as u32),
@@ -78,7 +116,6 @@ fn span(span: Span) -> WireSpan {
         .into(),
         start_time_unix_nano: nanoseconds(begun),
         end_time_unix_nano: nanoseconds(begun.saturating_add(span.took)),
-        attributes: span.attributes.into_iter().map(attribute).collect(),
         links: span.link.map(link).into_iter().collect(),
         status: match span.status {
             Status::Unset => None,
@@ -97,15 +134,103 @@ fn link(link: Link) -> WireLink {
     }
 }
 
-fn attribute((key, value): (&'static str, Value)) -> KeyValue {
-    let value = match value {
-        Value::Word(word) => AnyKind::StringValue(word.to_owned()),
-        Value::Text(text) => AnyKind::StringValue(text),
-        Value::Number(number) => AnyKind::IntValue(number),
+fn append_attribute(bytes: &mut Vec<u8>, key: &str, value: Value) {
+    let text = match &value {
+        Value::Word(word) => word,
+        Value::Text(text) => text.as_str(),
+        Value::Number(number) => {
+            let value = Some(AnyValue { value: Some(AnyKind::IntValue(*number)) });
+            let attribute = KeyValue { key: key.to_owned(), value, ..KeyValue::default() };
+            return append(bytes, field::ATTRIBUTES, &attribute.encode_to_vec());
+        }
     };
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+    let value = encoded_len(text.len());
+    append_key(bytes, field::ATTRIBUTES, encoded_len(key.len()) + encoded_len(value));
+    append(bytes, field::KEY, key.as_bytes());
+    append_key(bytes, field::VALUE, value);
+    append(bytes, field::STRING_VALUE, text.as_bytes());
+}
+
+/// The length of a field whose content has this length.
+fn encoded_len(content: usize) -> usize {
+    1 + prost::length_delimiter_len(content) + content
+}
+
+fn append(bytes: &mut Vec<u8>, field: u8, content: &[u8]) {
+    append_key(bytes, field, content.len());
+    bytes.extend_from_slice(content);
+}
+
+/// What stands before the content of a text or a message. Numbers up to 15 are one byte.
+fn append_key(bytes: &mut Vec<u8>, field: u8, content: usize) {
+    const LENGTH_DELIMITED: u8 = 2;
+    let key = field << 3 | LENGTH_DELIMITED;
+    match u8::try_from(content) {
+        Ok(short) if short < 0x80 => bytes.extend_from_slice(&[key, short]),
+        Ok(_) | Err(_) => {
+            bytes.push(key);
+            // A `Vec` takes all of it.
+            let _whole = prost::encode_length_delimiter(content, bytes);
+        }
+    }
 }
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+
+    use super::*;
+    use crate::{Ids, Sampled, TraceContext};
+
+    #[test]
+    fn a_request_reads_as_the_official_messages_whatever_its_attributes() {
+        let (ids, long) = (Ids::new().unwrap(), "ü".repeat(20_000));
+        let context = TraceContext::begin(ids.trace(), ids.span(), Sampled::Recorded);
+        let span = |attributes| {
+            let span = Span::server(&context, "a span", SystemTime::now(), Duration::ZERO);
+            Span { attributes, status: Status::Error, ..span }
+        };
+        let attributes = vec![
+            ("a.word", Value::Word("GET")),
+            ("a.text", Value::Text(long.clone())),
+            ("empty", Value::Word("")),
+            ("limit", Value::Text("x".repeat(127))),
+            ("number", Value::Number(-7)),
+        ];
+        let service = Service { name: "test", version: "1", instance: "one".to_owned() };
+        let body = request(&service, vec![span(attributes), span(Vec::new())]);
+        let mut request = ExportTraceServiceRequest::decode(body).unwrap();
+
+        let mut resource = request.resource_spans.pop().unwrap();
+        assert!(request.resource_spans.is_empty());
+        let of_resource = read(&resource.resource.unwrap().attributes);
+        let instance = ("service.instance.id".to_owned(), AnyKind::StringValue("one".to_owned()));
+        assert!(of_resource.len() == 4 && of_resource.contains(&instance), "{of_resource:?}");
+
+        let scope = resource.scope_spans.pop().unwrap();
+        assert!(resource.scope_spans.is_empty());
+        assert_eq!(scope.scope.unwrap().name, "test");
+        let [first, second] = <[WireSpan; 2]>::try_from(scope.spans).unwrap();
+        assert_eq!((first.name.as_str(), second.name.as_str()), ("a span", "a span"));
+        assert_eq!(first.status.unwrap().code, StatusCode::Error as i32);
+        let text = |text: &str| AnyKind::StringValue(text.to_owned());
+        let expect = [
+            ("a.word", text("GET")),
+            ("a.text", text(&long)),
+            ("empty", text("")),
+            ("limit", text(&"x".repeat(127))),
+            ("number", AnyKind::IntValue(-7)),
+        ];
+        assert_eq!(read(&first.attributes), expect.map(|(key, value)| (key.to_owned(), value)));
+        assert!(second.attributes.is_empty());
+    }
+
+    fn read(attributes: &[KeyValue]) -> Vec<(String, AnyKind)> {
+        let read = |one: &KeyValue| (one.key.clone(), one.value.clone().unwrap().value.unwrap());
+        attributes.iter().map(read).collect()
+    }
 }
