@@ -28,7 +28,7 @@ use crate::series::{Latest, Picture, Recent, Series, View};
 use crate::telemetry::metrics::ConsoleRefusal;
 use crate::upstream::Slot;
 
-/// Twice a second, so that no second is passed over.
+/// A second is sent at most this long after it was counted.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Between two looks at the fleet.
 const FLEET_INTERVAL: Duration = Duration::from_millis(500);
@@ -45,7 +45,7 @@ pub(super) struct Feed {
     series: Arc<Mutex<Series>>,
     subscribers: Mutex<Vec<Subscriber>>,
     /// None without subscribers.
-    told: Mutex<Option<Told>>,
+    sent: Mutex<Option<Sent>>,
     refusals: Refusals,
     releases: Releases,
     is_watched: watch::Sender<bool>,
@@ -53,13 +53,13 @@ pub(super) struct Feed {
     fleet: Mutex<Value>,
 }
 
-/// What subscribers know.
+/// How far every stream is, or further.
 #[derive(Debug, Clone, Copy)]
-struct Told {
-    /// The latest second, since the epoch.
+struct Sent {
+    /// Since the epoch.
     second: u64,
-    /// The number of the latest transition.
-    transition: u64,
+    /// A transition's number; none before the first stream has begun with a state.
+    transition: Option<u64>,
 }
 
 struct Subscriber {
@@ -69,8 +69,8 @@ struct Subscriber {
 
 impl Feed {
     pub(super) fn new(service: Service, people: Arc<People>, series: Arc<Mutex<Series>>) -> Feed {
-        let (subscribers, told, refusals, releases, is_watched, fleet) = Default::default();
-        Feed { service, people, series, subscribers, told, refusals, releases, is_watched, fleet }
+        let (subscribers, sent, refusals, releases, is_watched, fleet) = Default::default();
+        Feed { service, people, series, subscribers, sent, refusals, releases, is_watched, fleet }
     }
 
     /// Counts a refusal, logs it, and makes a response of it.
@@ -139,8 +139,8 @@ impl Feed {
         (self.service.is_over)()
     }
 
-    /// Tells those who watch: the state at each tick, a second when it is counted, transitions.
-    pub(super) async fn tell(&self) {
+    /// Sends the streams the state at each tick, seconds that were counted, transitions.
+    pub(super) async fn stream(&self) {
         let mut watched = self.is_watched.subscribe();
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -148,53 +148,45 @@ impl Feed {
         while watched.wait_for(|is_watched| *is_watched).await.is_ok() {
             ticks.tick().await;
             if self.still_watched() {
-                self.tell_once().await;
+                self.stream_once().await;
             }
         }
     }
 
-    async fn tell_once(&self) {
-        // Those who came just now have not been told anything: what they begin with comes first.
-        let Some(told) = *lock(&self.told) else { return };
-        let (mut now, mut text) = (told, String::new());
-        for second in self.seconds_after(told.second) {
+    async fn stream_once(&self) {
+        let Some(before) = *lock(&self.sent) else { return };
+        let (mut now, mut text) = (before, String::new());
+        for second in seconds_after(&lock(&self.series), before.second) {
             append(&mut text, second.at, "second", &second);
             now.second = second.at;
         }
         match self.state().await {
             Ok((state, last)) => {
                 append(&mut text, now.second, "state", &state);
-                if told.transition < last {
-                    let is_new = |one: &Transition| one.seq > told.transition;
-                    self.append_transitions(&mut text, now.second, is_new).await;
+                if let Some(transition) = before.transition {
+                    if transition < last {
+                        self.append_transitions(&mut text, now.second, |one| one.seq > transition).await;
+                    }
+                    now.transition = Some(last);
                 }
-                now.transition = last;
             }
             Err(problem) => log::debug!("console: no state for the stream: {}", problem.detail()),
         }
-        if let Some(told) = lock(&self.told).as_mut() {
-            *told = now;
-        }
         self.publish(Bytes::from(text));
-    }
-
-    /// What was counted after this second; with a clock that was set back, the latest.
-    fn seconds_after(&self, told: u64) -> Vec<Latest> {
-        let series = lock(&self.series);
-        match series.latest() {
-            Some(latest) if latest.at < told => vec![latest],
-            Some(_) | None => series.since(told),
+        if let Some(sent) = lock(&self.sent).as_mut() {
+            // A stream that began with a state meanwhile may have set the first transition.
+            *sent = Sent { second: now.second, transition: now.transition.or(sent.transition) };
         }
     }
 
-    /// Whether there are subscribers. Without them, nothing is told, and nothing is asked for.
+    /// Whether there are subscribers. Without them, nothing is sent, and nothing is asked for.
     fn still_watched(&self) -> bool {
         let subscribers = lock(&self.subscribers);
         let is_watched = !subscribers.is_empty();
         if !is_watched {
             // Under the lock of the subscribers: one that comes now says so after this.
             self.is_watched.send_replace(false);
-            *lock(&self.told) = None;
+            *lock(&self.sent) = None;
             *lock(&self.fleet) = Value::Null;
         }
         is_watched
@@ -235,17 +227,19 @@ impl Feed {
     ) -> Result<Response<Body>, Problem> {
         // Registered before anything is asked for: what happens meanwhile is in the channel, and so after what is asked for.
         let (events, stream) = mpsc::channel(BEHIND_MAX);
-        {
+        let id = {
             let mut subscribers = lock(&self.subscribers);
             subscribers.retain(|subscriber| !subscriber.events.is_closed());
             if subscribers.len() >= SUBSCRIBERS_MAX {
                 return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open"));
             }
             subscribers.push(Subscriber { person, events });
+            // Not the present second, which may not be counted yet: a client that resumes after it would miss it.
+            let id = self.latest().map_or_else(|| now().saturating_sub(1), |latest| latest.at);
+            lock(&self.sent).get_or_insert(Sent { second: id, transition: None });
             self.is_watched.send_replace(true);
-        }
-        // Not the present second, which may not be counted yet: a client that resumes after it would miss it.
-        let id = self.latest().map_or_else(|| now().saturating_sub(1), |latest| latest.at);
+            id
+        };
         let mut first = format!("retry: {}\n\n", INTERVAL.as_millis() * 2);
         if let Some(after) = after {
             let missed = lock(&self.series).since(after);
@@ -255,11 +249,21 @@ impl Feed {
         }
         let (state, last) = self.state().await?;
         append(&mut first, id, "state", &state);
-        // One that comes between two ticks knows of no later second and transition than these.
-        lock(&self.told).get_or_insert(Told { second: id, transition: last });
+        // The earliest of all streams: rather twice than never here, too.
+        if let Some(sent) = lock(&self.sent).as_mut() {
+            sent.transition = Some(sent.transition.map_or(last, |transition| transition.min(last)));
+        }
         let mut response = Response::new(Body::Events(Some(Bytes::from(first)), stream));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         Ok(response)
+    }
+}
+
+/// What was counted after this second; with a clock that was set back, the latest.
+fn seconds_after(series: &Series, sent: u64) -> Vec<Latest> {
+    match series.latest() {
+        Some(latest) if latest.at < sent => vec![latest],
+        Some(_) | None => series.since(sent),
     }
 }
 
@@ -285,4 +289,59 @@ pub(super) fn since_epoch() -> Duration {
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::console::Role;
+    use crate::policy::auth::TokenHash;
+    use crate::telemetry::metrics::{Tally, Totals};
+
+    fn series(seconds: impl IntoIterator<Item = u64>) -> Series {
+        let mut series = Series::default();
+        for second in seconds {
+            let mut totals = Totals::default();
+            totals.slots.insert(Slot::Blue, Tally::default());
+            series.push(second, totals);
+        }
+        series
+    }
+
+    fn at(seconds: &[Latest]) -> Vec<u64> {
+        seconds.iter().map(|second| second.at).collect()
+    }
+
+    #[test]
+    fn every_second_that_was_counted_is_sent_once() {
+        let counted = series(100..=105);
+        assert_eq!(at(&seconds_after(&counted, 102)), [103, 104, 105]);
+        assert!(seconds_after(&counted, 105).is_empty());
+        assert!(seconds_after(&Series::default(), 105).is_empty());
+        let set_back = series([100, 105, 50]);
+        assert_eq!(at(&seconds_after(&set_back, 105)), [50]);
+    }
+
+    /// A guard whose commands are all rejected.
+    fn service() -> Service {
+        Service {
+            run: Arc::new(|_, _| Box::pin(async { AdminResponse::Rejected("away".to_owned()) })),
+            totals: Arc::new(Totals::default),
+            releases: Arc::new(|| Ok(BTreeMap::new())),
+            refused: Arc::new(|_| {}),
+            is_over: Arc::new(|| false),
+            over: Arc::new(|| Box::pin(std::future::pending())),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_before_it_has_begun_leaves_nothing_watched() {
+        let person = Person { name: "one".to_owned(), hash: TokenHash::of(b"token"), role: Role::Viewer };
+        let people = Arc::new(People::new(vec![person.clone()]));
+        let feed = Feed::new(service(), people, Arc::new(Mutex::new(series(100..=101))));
+        assert!(feed.subscribe(person, None).await.is_err(), "there is no state");
+        assert!(*feed.is_watched.borrow());
+        feed.stream_once().await;
+        assert!(!feed.still_watched() && !*feed.is_watched.borrow());
+    }
 }

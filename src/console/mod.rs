@@ -102,7 +102,7 @@ impl Console {
                 let serving = server::serve(listener, encryption, feed.clone());
                 tokio::select! {
                     () = over => {}
-                    () = feed.tell() => {}
+                    () = feed.stream() => {}
                     () = feed.follow_fleet() => {}
                     ended = serving => {
                         if let Err(error) = ended {

@@ -49,7 +49,7 @@ impl Rolling {
     }
 }
 
-/// Starts the thread. It counts until another process has taken over.
+/// Starts the thread. It counts until another process has taken over; where it waits for a rollout, it ends with the process.
 pub(super) fn start(
     which: Which,
     series: Arc<Mutex<Series>>,

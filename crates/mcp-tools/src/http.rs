@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode};
 use rmcp::model::ErrorData;
 use serde_json::Value;
 
@@ -46,7 +46,12 @@ pub(crate) async fn respond(view: View, entrance: &Entrance, request: Request<In
         Ok(body) => body,
         Err((status, error)) => return refusal(status, &Value::Null, &error),
     };
-    if let Err((status, reason)) = check_head(entrance, &head.uri, &head.headers) {
+    let entered = match entrance {
+        Entrance::Socket => entrance.check(&head.uri, &head.headers),
+        // It was asked above.
+        Entrance::Loopback(_, _) => Ok(()),
+    };
+    if let Err((status, reason)) = entered.and_then(|()| check_types(&head.headers)) {
         return refusal(status, &id_for_error(&body), &invalid_request(reason));
     }
     match message::read(&body) {
@@ -72,12 +77,7 @@ async fn read(body: Incoming) -> Result<Bytes, (StatusCode, ErrorData)> {
     }
 }
 
-fn check_head(entrance: &Entrance, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
-    match entrance {
-        Entrance::Socket => entrance.check(uri, headers)?,
-        // It was asked before the body was read.
-        Entrance::Loopback(_, _) => {}
-    }
+fn check_types(headers: &HeaderMap) -> Result<(), Refusal> {
     if !takes_json(headers) {
         let reason = "Not Acceptable: only application/json is served here";
         return Err((StatusCode::NOT_ACCEPTABLE, reason.to_owned()));

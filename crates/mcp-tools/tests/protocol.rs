@@ -157,6 +157,10 @@ fn refuses_what_is_not_a_message_in_the_form_of_json_rpc() {
     check(&server, &"[".repeat(100_000), 400, -32700, Value::Null);
     check(&server, r#"{"jsonrpc":"2.0","id":6,"method":"no/such"}"#, 200, -32601, json!(6));
     check(&server, r#"{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{}}"#, 200, -32602, json!(6));
+    for key in ["_meta", r"\u005fmeta"] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":6,"method":"tools/list","params":{{"{key}":7}}}}"#);
+        check(&server, &body, 400, -32600, json!(6));
+    }
     let odd = r#"{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"get_server_instructions","arguments":[1]}}"#;
     check(&server, odd, 200, -32602, json!(6));
     let unknown = r#"{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"no_such"}}"#;

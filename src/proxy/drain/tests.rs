@@ -117,25 +117,18 @@ async fn drain_of_a_process_that_stops_is_no_hand_over() {
     drain.handed_over().await;
 }
 
-#[test]
-fn drain_that_is_forced_to_end_waits_for_the_replies_of_calls_that_it_cuts() {
+#[tokio::test(flavor = "multi_thread")]
+async fn drain_that_is_forced_to_end_waits_for_the_replies_of_calls_that_it_cuts() {
     let drain = Arc::new(Drain::new());
-    let guard = enter(&drain, 9).unwrap();
+    let mut guard = enter(&drain, 9).unwrap();
     drain.begin();
     drain.force();
     assert_eq!(drain.wait_idle(soon()), Err(1), "the calls have no more time");
-    let replied = Arc::new(AtomicBool::new(false));
-    let replying = std::thread::spawn({
-        let replied = replied.clone();
-        move || {
-            std::thread::sleep(Duration::from_millis(50));
-            replied.store(true, Ordering::Release);
-            drop(guard);
-        }
-    });
-    drain.cut(soon());
-    assert!(replied.load(Ordering::Acquire));
-    replying.join().unwrap();
+    let replying = tokio::spawn(async move { poll_fn(|cx| guard.poll_phase(cx, Phase::Expired)).await });
+    let deadline = soon();
+    drain.cut(deadline);
+    assert!(Instant::now() < deadline && drain.open() == 0, "the reply ends the wait");
+    replying.await.unwrap();
 }
 
 #[test]

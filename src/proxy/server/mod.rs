@@ -128,8 +128,9 @@ impl Server {
             // Every service has one thread: what is served by several is several services.
             threads: 1,
             work_stealing: false,
-            // Pingora sleeps this long after the signal, on a thread that ends with the process.
-            grace_period_seconds: Some(drain_time.as_secs() + 1),
+            // Pingora sleeps this long after the signal, on a thread that ends with the process, and then ends the runtimes: not before
+            // the last reply is written.
+            grace_period_seconds: Some((drain_time + REPLY_GRACE).as_secs() + 1),
             graceful_shutdown_timeout_seconds: Some(0),
             // Tokio's timers for waits of a second and more: Pingora's need a thread that wakes up a hundred times a second.
             fast_timeout_to_tokio_threshold_seconds: Some(0),

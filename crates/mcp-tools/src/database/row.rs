@@ -213,7 +213,7 @@ impl Row {
         into.push_str(if indented_keys.is_empty() { "{}" } else { "\\n}" });
     }
 
-    /// At least what [`Row::write_indented_in_string`] writes of a row whose values need no escapes.
+    /// About what [`Row::write_indented_in_string`] writes; escapes and nested values take more.
     pub(crate) fn indented_size(&self) -> usize {
         let keys = self.columns.indented_keys.iter().map(String::len).sum::<usize>();
         // A text has two quotes, which are escaped.

@@ -38,7 +38,7 @@ impl Json {
         serde_json::from_str::<&RawValue>(text).ok().map(Json::from_raw)
     }
 
-    /// The text of a value that this process has written itself.
+    /// Text that is known to be one value.
     pub(crate) fn written(text: String) -> Json {
         Json(text)
     }

@@ -182,6 +182,21 @@ mod tests {
     }
 
     #[test]
+    fn structured_content_has_the_rows_of_the_text() {
+        let row = Row::written(&["id", "note"], &["12345678901234567890", r#""a \"b\"""#]).unwrap();
+        let rows = Content::Rows(vec![row.clone(), row]);
+        for era in [Era::Handshake, Era::PerRequest] {
+            let written = call_tool_response(ToolResult::ok(rows.clone()), true, era, &ResultFrames::new());
+            let read: Value = serde_json::from_str(&written).unwrap();
+            let blocks = read["content"].as_array().unwrap().iter();
+            let blocks: Vec<Value> =
+                blocks.map(|block| serde_json::from_str(block["text"].as_str().unwrap()).unwrap()).collect();
+            assert_eq!(blocks.len(), 2);
+            assert_eq!(read["structuredContent"], json!({ "result": blocks }), "{written}");
+        }
+    }
+
+    #[test]
     fn rows_are_written_as_the_sdk_serializes_them() {
         let value = r#"{"id": 1, "note": "a \"b\" \\ \n ä\u0000", "list": [1.50, {}, []]}"#;
         let row = Row::written(&["id", "a \"b\""], &["1.50", value]).unwrap();

@@ -43,10 +43,11 @@ pub(super) fn request(service: &Service, spans: Vec<Span>) -> Bytes {
         let _whole = message.encode(&mut in_scope);
         in_scope.extend_from_slice(&attributes);
     }
-    let mut of_resource = resource(service).encode_to_vec();
-    append(&mut of_resource, field::SCOPE_SPANS, &in_scope);
-    let mut request = Vec::with_capacity(of_resource.len() + 8);
-    append(&mut request, field::RESOURCE_SPANS, &of_resource);
+    let of_resource = resource(service).encode_to_vec();
+    let mut request = Vec::with_capacity(of_resource.len() + in_scope.len() + 16);
+    append_key(&mut request, field::RESOURCE_SPANS, of_resource.len() + encoded_len(in_scope.len()));
+    request.extend_from_slice(&of_resource);
+    append(&mut request, field::SCOPE_SPANS, &in_scope);
     request.into()
 }
 
@@ -199,6 +200,7 @@ mod tests {
             ("a.text", Value::Text(long.clone())),
             ("empty", Value::Word("")),
             ("limit", Value::Text("x".repeat(127))),
+            ("above", Value::Text("x".repeat(128))),
             ("number", Value::Number(-7)),
         ];
         let service = Service { name: "test", version: "1", instance: "one".to_owned() };
@@ -223,6 +225,7 @@ mod tests {
             ("a.text", text(&long)),
             ("empty", text("")),
             ("limit", text(&"x".repeat(127))),
+            ("above", text(&"x".repeat(128))),
             ("number", AnyKind::IntValue(-7)),
         ];
         assert_eq!(read(&first.attributes), expect.map(|(key, value)| (key.to_owned(), value)));
