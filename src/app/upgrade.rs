@@ -91,9 +91,7 @@ impl Upgrader {
         let handle = &self.parts.handle;
         if is_first && handle.is_handed_over() {
             // A service manager that signals all processes of the service must not cut this one's calls.
-            log::info!(
-                "this process finishes its calls already, and then ends; another signal ends it at once"
-            );
+            log::info!("this process finishes its calls already, and then ends; another signal cuts them");
             return;
         }
         if !handle.is_handed_over() {

@@ -28,7 +28,7 @@ use crate::series::{Latest, Picture, Recent, Series, View};
 use crate::telemetry::metrics::ConsoleRefusal;
 use crate::upstream::Slot;
 
-/// A second is sent at most this long after it was counted.
+/// Between two looks at what was counted, and at the state.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Between two looks at the fleet.
 const FLEET_INTERVAL: Duration = Duration::from_millis(500);
@@ -53,7 +53,7 @@ pub(super) struct Feed {
     fleet: Mutex<Value>,
 }
 
-/// How far every stream is, or further.
+/// What every stream has been sent, or more than that.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     /// Since the epoch.
@@ -164,18 +164,20 @@ impl Feed {
             Ok((state, last)) => {
                 append(&mut text, now.second, "state", &state);
                 if let Some(transition) = before.transition {
-                    if transition < last {
-                        self.append_transitions(&mut text, now.second, |one| one.seq > transition).await;
+                    let is_new = |one: &Transition| one.seq > transition;
+                    if transition < last && self.append_transitions(&mut text, now.second, is_new).await {
+                        now.transition = Some(last);
                     }
-                    now.transition = Some(last);
                 }
             }
             Err(problem) => log::debug!("console: no state for the stream: {}", problem.detail()),
         }
         self.publish(Bytes::from(text));
         if let Some(sent) = lock(&self.sent).as_mut() {
-            // A stream that began with a state meanwhile may have set the first transition.
-            *sent = Sent { second: now.second, transition: now.transition.or(sent.transition) };
+            // A stream that began meanwhile may have set another transition.
+            let is_unchanged = sent.transition == before.transition;
+            let transition = if is_unchanged { now.transition } else { sent.transition };
+            *sent = Sent { second: now.second, transition };
         }
     }
 
@@ -204,12 +206,19 @@ impl Feed {
         Ok((state, last))
     }
 
-    async fn append_transitions(&self, text: &mut String, id: u64, wanted: impl Fn(&Transition) -> bool) {
-        if let Ok(AdminResponse::History(history)) = self.service.ask(AdminCommand::History, ITSELF).await {
-            for transition in history.iter().filter(|transition| wanted(transition)) {
-                append(text, id, "transition", transition);
-            }
+    /// Returns whether the history could be read.
+    async fn append_transitions(
+        &self,
+        text: &mut String,
+        id: u64,
+        wanted: impl Fn(&Transition) -> bool,
+    ) -> bool {
+        let history = self.service.ask(AdminCommand::History, ITSELF).await;
+        let Ok(AdminResponse::History(history)) = history else { return false };
+        for transition in history.iter().filter(|transition| wanted(transition)) {
+            append(text, id, "transition", transition);
         }
+        true
     }
 
     fn publish(&self, events: Bytes) {
@@ -225,7 +234,7 @@ impl Feed {
         person: Person,
         after: Option<u64>,
     ) -> Result<Response<Body>, Problem> {
-        // Registered before anything is asked for: what happens meanwhile is in the channel, and so after what is asked for.
+        // Registered before anything is asked for: what happens meanwhile is in the channel.
         let (events, stream) = mpsc::channel(BEHIND_MAX);
         let id = {
             let mut subscribers = lock(&self.subscribers);
@@ -240,6 +249,8 @@ impl Feed {
             self.is_watched.send_replace(true);
             id
         };
+        // Before the history, which is to have every transition up to this state.
+        let (state, last) = self.state().await?;
         let mut first = format!("retry: {}\n\n", INTERVAL.as_millis() * 2);
         if let Some(after) = after {
             let missed = lock(&self.series).since(after);
@@ -247,7 +258,6 @@ impl Feed {
             // Rather twice than never: what came in this second after its event was sent, too.
             self.append_transitions(&mut first, id, |one| one.at.millis() / 1_000 >= after).await;
         }
-        let (state, last) = self.state().await?;
         append(&mut first, id, "state", &state);
         // The earliest of all streams: rather twice than never here, too.
         if let Some(sent) = lock(&self.sent).as_mut() {
@@ -293,8 +303,11 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::config::console::Role;
+    use crate::console::service::Running;
     use crate::policy::auth::TokenHash;
     use crate::telemetry::metrics::{Tally, Totals};
 
@@ -313,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn every_second_that_was_counted_is_sent_once() {
+    fn seconds_after_the_last_one_sent_are_all_that_were_counted_since() {
         let counted = series(100..=105);
         assert_eq!(at(&seconds_after(&counted, 102)), [103, 104, 105]);
         assert!(seconds_after(&counted, 105).is_empty());
@@ -322,16 +335,29 @@ mod tests {
         assert_eq!(at(&seconds_after(&set_back, 105)), [50]);
     }
 
-    /// A guard whose commands are all rejected.
-    fn service() -> Service {
+    /// A guard that carries out commands like this.
+    fn service(run: impl Fn(AdminCommand) -> Running + Send + Sync + 'static) -> Service {
         Service {
-            run: Arc::new(|_, _| Box::pin(async { AdminResponse::Rejected("away".to_owned()) })),
+            run: Arc::new(move |command, _| run(command)),
             totals: Arc::new(Totals::default),
             releases: Arc::new(|| Ok(BTreeMap::new())),
             refused: Arc::new(|_| {}),
             is_over: Arc::new(|| false),
             over: Arc::new(|| Box::pin(std::future::pending())),
         }
+    }
+
+    fn rejected() -> Running {
+        Box::pin(async { AdminResponse::Rejected("away".to_owned()) })
+    }
+
+    fn person() -> Person {
+        Person { name: "one".to_owned(), hash: TokenHash::of(b"token"), role: Role::Viewer }
+    }
+
+    fn feed(service: Service) -> Arc<Feed> {
+        let (people, series) = (People::new(vec![person()]), series(100..=101));
+        Arc::new(Feed::new(service, Arc::new(people), Arc::new(Mutex::new(series))))
     }
 
     #[tokio::test]
@@ -343,5 +369,39 @@ mod tests {
         assert!(*feed.is_watched.borrow());
         feed.stream_once().await;
         assert!(!feed.still_watched() && !*feed.is_watched.borrow());
+    }
+
+    #[tokio::test]
+    async fn a_second_that_is_counted_while_two_streams_begin_reaches_both() {
+        let (gate, entered) = (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (at_gate, count) = (gate.clone(), entered.clone());
+        // The first command waits, so that the stream that registers first begins last.
+        let feed = feed(service(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+            0 => {
+                let gate = at_gate.clone();
+                Box::pin(async move {
+                    let _passed = gate.acquire().await;
+                    AdminResponse::History(Vec::new())
+                })
+            }
+            _ => Box::pin(async { AdminResponse::History(Vec::new()) }),
+        }));
+        let slow = tokio::spawn({
+            let feed = feed.clone();
+            async move { feed.subscribe(person(), None).await.map(Response::into_body) }
+        });
+        while entered.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        *lock(&feed.series) = series(100..=102);
+        let quick = feed.subscribe(person(), None).await.map(Response::into_body);
+        feed.stream_once().await;
+        gate.add_permits(1);
+        let mut begun = [slow.await.unwrap().ok().unwrap(), quick.ok().unwrap()];
+        let sent = begun.each_mut().map(|body| {
+            let Body::Events(Some(_first), events) = body else { panic!("no stream") };
+            String::from_utf8(events.try_recv().unwrap().to_vec()).unwrap()
+        });
+        assert!(sent.iter().all(|text| text.contains("id: 102\nevent: second\n")), "{sent:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! The HTTP admin interface and its page: status, series and events for viewers, orders for operators.
 //!
-//! Every order is one of the admin commands, carried out by the same code and logged with who gave it and why. A thread of its
+//! Every order is one of the admin commands, carried out by the same code and logged with who gave it and why. On threads of its
 //! own: nothing here runs where calls are served. Must not know what a command does.
 
 mod api;

@@ -257,8 +257,9 @@ function takeSecond(second) {
   state.at = Math.max(state.at, second.at);
 }
 function takeState({ status, rollout, releases, fleet }) {
-  // Another process counts from its own start.
-  if (status.uptime_seconds < state.uptime) beginSeries();
+  // Another process counts from its own start. A stream is of one process.
+  if (state.isBegun === false && status.uptime_seconds < state.uptime) beginSeries();
+  state.isBegun = true;
   state.uptime = status.uptime_seconds;
   state.live = { status, rollout };
   byId("guard").textContent = `version ${status.version}, up ${Math.floor(status.uptime_seconds / 60)} min, ${status.connections} connections${status.draining ? ", draining" : ""}`;

@@ -238,7 +238,7 @@ impl Handle {
         self.state.metrics.dependencies()
     }
 
-    /// Starts the drain. A second call ends it at once.
+    /// Starts the drain. A second call cuts the calls under way, which are refused.
     pub(crate) fn begin_shutdown(&self) {
         if self.state.drain.phase() == Phase::Serving {
             self.state.drain.begin();

@@ -128,9 +128,7 @@ impl Server {
             // Every service has one thread: what is served by several is several services.
             threads: 1,
             work_stealing: false,
-            // Pingora sleeps this long after the signal, on a thread that ends with the process, and then ends the runtimes: not before
-            // the last reply is written.
-            grace_period_seconds: Some((drain_time + REPLY_GRACE).as_secs() + 1),
+            grace_period_seconds: Some(grace_seconds(drain_time)),
             graceful_shutdown_timeout_seconds: Some(0),
             // Tokio's timers for waits of a second and more: Pingora's need a thread that wakes up a hundred times a second.
             fast_timeout_to_tokio_threshold_seconds: Some(0),
@@ -186,6 +184,12 @@ impl Server {
         };
         Ok(drained)
     }
+}
+
+/// Pingora sleeps this long after the signal, on a thread that ends with the process, and then ends the runtimes: at least a second
+/// after the last reply must be written.
+fn grace_seconds(drain_time: Duration) -> u64 {
+    (drain_time + REPLY_GRACE).as_secs() + 2
 }
 
 /// The listener for an address: inherited, or bound now. What is inherited is still served by another process, and stays as it is.
