@@ -362,10 +362,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_ends_before_it_has_begun_leaves_nothing_watched() {
-        let person = Person { name: "one".to_owned(), hash: TokenHash::of(b"token"), role: Role::Viewer };
-        let people = Arc::new(People::new(vec![person.clone()]));
-        let feed = Feed::new(service(), people, Arc::new(Mutex::new(series(100..=101))));
-        assert!(feed.subscribe(person, None).await.is_err(), "there is no state");
+        let feed = feed(service(|_| rejected()));
+        assert!(feed.subscribe(person(), None).await.is_err(), "there is no state");
         assert!(*feed.is_watched.borrow());
         feed.stream_once().await;
         assert!(!feed.still_watched() && !*feed.is_watched.borrow());

@@ -29,7 +29,7 @@ EXPECTED = {
     "missing": (-31502, "backend_status"),
     "moved": (-31502, "backend_status"),
 }
-SILENCE = 1  # Longer than the call beside takes.
+SILENCE = 3  # Longer than the call beside takes, on a busy machine, too.
 
 
 def argv(client: str, url: str, tools: list[str]) -> list[str]:
@@ -75,7 +75,7 @@ def test_a_call_that_is_not_answered_ends_with_an_error_and_harms_no_other(guard
     reported = reported_by(start(client, f"{guard.url}/mcp", [*tools, "good"]))
     for tool in tools:
         assert_reported(reported[tool], *EXPECTED[tool], tool)
-        assert reported[tool]["seconds"] < SILENCE + 1.5, f"{tool}: {reported[tool]}"
+        assert reported[tool]["seconds"] < SILENCE + 9, f"{tool}: {reported[tool]}"
     assert reported["good"]["text"] == ["done"], "the session lives on"
 
 

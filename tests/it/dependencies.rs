@@ -1,9 +1,10 @@
 //! Contract, sections 11 and 21: dependencies are checked at their own interval, and shown in `/ready`, status, metrics, doctor, log.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use mcp_testkit::{Guard, Message, backend, eventually, mcp_backend};
 
@@ -11,6 +12,8 @@ use crate::guard;
 use crate::rollout::{LONG, QUICK};
 
 const READY: &str = "GET /ready HTTP/1.1\r\nHost: h\r\n\r\n";
+/// For checks whose other end is this process, which a busy machine may stop for a while.
+const PATIENT: &str = "interval = \"2s\"\ntimeout = \"2s\"\nrise = 1\nfall = 1\n";
 const FAST: &str = "interval = \"100ms\"\ntimeout = \"100ms\"\nrise = 1\nfall = 1\n";
 
 async fn ready(guard: &Guard) -> Message {
@@ -41,6 +44,18 @@ async fn dependencies(guard: &Guard) -> Vec<Value> {
 
 fn table(name: &str, lines: &str) -> String {
     format!("[[dependency]]\nname = \"{name}\"\n{FAST}{lines}\n")
+}
+
+/// An address that nothing listens on, and that nothing else is given.
+fn closed_port() -> (TcpSocket, SocketAddr) {
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = held.local_addr().unwrap();
+    (held, address)
+}
+
+fn tool_table(lines: &str) -> String {
+    table("database", &format!("tool = {{ name = \"check\" }}{lines}")).replace(FAST, PATIENT)
 }
 
 #[tokio::test]
@@ -95,7 +110,7 @@ async fn a_required_dependency_makes_the_guard_unready_and_another_one_degraded(
 #[tokio::test]
 async fn a_reload_adds_and_removes_dependencies_and_keeps_the_state_of_the_others() {
     let backend = backend().await;
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_held, gone) = closed_port();
     let first = table("first", &format!("tcp = {{ address = \"{gone}\" }}"));
     let guard = guard().token("t").upstream(&backend).admin().config(&first).start().await;
     becomes(&guard, 200, "degraded").await;
@@ -131,8 +146,8 @@ async fn a_reload_adds_and_removes_dependencies_and_keeps_the_state_of_the_other
 async fn a_dependency_that_hangs_delays_neither_calls_nor_probes_nor_other_dependencies() {
     let folder = tempfile::tempdir().unwrap();
     let blue = mcp_backend(&folder.path().join("blue"));
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let _silent = TcpListener::bind(silent).await.unwrap();
+    let listening = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = listening.local_addr().unwrap();
     let hangs = |name: &str, kind: &str| {
         format!("[[dependency]]\nname = \"{name}\"\ninterval = \"1h\"\ntimeout = \"60s\"\n{kind}\n")
     };
@@ -159,7 +174,7 @@ async fn a_dependency_that_hangs_delays_neither_calls_nor_probes_nor_other_depen
 async fn a_tool_is_asked_of_each_slot_and_counts_where_calls_go() {
     let folder = tempfile::tempdir().unwrap();
     let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
-    let tables = QUICK.to_owned() + &table("database", "tool = { name = \"check\" }\nrequired = true");
+    let tables = QUICK.to_owned() + &tool_table("\nrequired = true");
     let guard = guard().token("t").upstream(blue.address()).rollout(green.address(), LONG).config(&tables);
     let guard = guard.start().await;
     guard.both_healthy().await;
@@ -189,7 +204,7 @@ async fn a_critical_dependency_ends_a_rollout() {
     let plan = format!(
         "critical = [\"database\"]\n{LONG}[triggers.critical_check]\nwindow = \"0s\"\nmin_samples = 2\n"
     );
-    let tables = QUICK.to_owned() + &table("database", "tool = { name = \"check\" }");
+    let tables = QUICK.to_owned() + &tool_table("");
     let guard = guard().token("t").upstream(blue.address()).rollout(green.address(), &plan).config(&tables);
     let guard = guard.start().await;
     guard.both_healthy().await;
@@ -252,7 +267,7 @@ async fn a_dependency_that_goes_down_and_comes_back_is_notified_of_once_each() {
 async fn doctor_checks_dependencies_itself_and_the_watchdog_names_them_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let blue = mcp_backend(&folder.path().join("blue"));
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_held, gone) = closed_port();
     let tables = table("cache", &format!("tcp = {{ address = \"{gone}\" }}"));
     let guard = guard().token("t").upstream(blue.address()).admin().config(&tables).start().await;
     becomes(&guard, 200, "degraded").await;

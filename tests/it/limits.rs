@@ -136,7 +136,7 @@ async fn hold_one(guard: &Guard, backend: &Backend, token: &str) -> (Client, Pee
 async fn beyond_its_concurrency_a_client_waits_for_itself_and_no_other_client_does() {
     let backend = backend().await;
     let tokens = client("bot", "concurrency = 1") + &client("second", "");
-    let config = "[timeouts]\nwaiting = \"2s\"";
+    let config = "[timeouts]\nwaiting = \"5s\"";
     let guard = guard().tokens(&tokens).upstream(&backend).config(config).start().await;
     let (mut first, mut peer) = hold_one(&guard, &backend, "bot").await;
     let refused = call(&guard, "bot", "echo").await.json();

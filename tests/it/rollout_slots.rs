@@ -99,7 +99,7 @@ async fn a_backend_that_takes_over_a_socket_path_gets_every_call_while_the_old_o
 async fn a_switch_waits_for_calls_under_way_and_says_how_many_there_still_are() {
     let pair = pair().await;
     let blue = pair.blue.as_ref().unwrap();
-    blue.set_behaviour(mcp_testkit::Behaviour::Delayed(std::time::Duration::from_millis(1_500)));
+    blue.set_behaviour(mcp_testkit::Behaviour::Delayed(std::time::Duration::from_secs(6)));
     let mut client = pair.guard.connect().await;
     client.send(post("t", "", &call(1, "tools/call"))).await;
     eventually("the call is on blue", || std::future::ready(blue.calls() == 1)).await;

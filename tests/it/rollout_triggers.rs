@@ -150,8 +150,8 @@ async fn under_load(trigger: &str, settings: &str, behaviour: Behaviour, fires: 
     } else {
         stage.holds().await
     }
-    let (made, _) = load.stop().await;
-    assert!(made > 20, "{made} calls prove little");
+    eventually("more calls: few prove little", || std::future::ready(load.made() > 20)).await;
+    load.stop().await;
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn error_rate_sustained() {
 async fn latency() {
     let settings = "threshold = \"60ms\"\nwindow = \"1s\"\nmin_samples = 10";
     under_load("latency_p95", settings, Behaviour::Delayed(Duration::from_millis(90)), true).await;
-    let settings = "threshold = \"900ms\"\nwindow = \"1s\"\nmin_samples = 10";
+    let settings = "threshold = \"10s\"\nwindow = \"1s\"\nmin_samples = 10";
     under_load("latency_p95", settings, Behaviour::Delayed(Duration::from_millis(20)), false).await;
 }
 

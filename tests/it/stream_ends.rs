@@ -165,8 +165,15 @@ async fn an_unfinished_event_is_ended_if_it_is_blank_and_cut_if_it_is_not() {
 
 #[tokio::test]
 async fn a_silent_stream_and_a_drained_one_tell_the_error_last() {
-    let (guard, mut client, mut peer) = streaming("[timeouts]\nstream_idle = \"300ms\"", &tool_call()).await;
-    peer.send(chunk(NOTE)).await;
+    let backend = backend().await;
+    let silence = "[timeouts]\nstream_idle = \"300ms\"";
+    let guard = guard().token("t").upstream(&backend).config(silence).start().await;
+    let mut client = guard.connect().await;
+    client.send(post("t", "", &tool_call())).await;
+    let mut peer = backend.accept().await;
+    peer.request().await;
+    // In one piece: a pause between the head and the event would be the silence.
+    peer.send(format!("{EVENTS}{}", chunk(NOTE))).await;
     let (_, own, _) = told(&mut client, NOTE).await;
     assert_error(own.as_ref(), -31504, "deadline", "silence");
     assert_eq!(guard.log_line(|_| true).await["outcome"], "timeout");

@@ -53,20 +53,21 @@ async fn each_event_arrives_before_the_next_one_is_sent() {
 
 #[tokio::test]
 async fn a_stream_outlives_the_deadline_of_calls_but_not_silence() {
-    let times = "[timeouts]\ntotal = \"1s\"\nconnect = \"500ms\"\nwaiting = \"500ms\"\nhold = \"500ms\"\n\
-                 stream_idle = \"2s\"";
+    let times = "[timeouts]\ntotal = \"3s\"\nconnect = \"500ms\"\nwaiting = \"500ms\"\nhold = \"500ms\"\n\
+                 stream_idle = \"5s\"";
     let (guard, mut client, mut peer) = streaming(times, &call(1, "tools/call")).await;
     client.until("\r\n\r\n").await;
     let begun = std::time::Instant::now();
+    let mut silent = begun;
     let mut clock = tokio::time::interval(Duration::from_millis(100));
-    while begun.elapsed() < Duration::from_millis(2500) {
+    while begun.elapsed() < Duration::from_millis(4500) {
         clock.tick().await;
+        silent = std::time::Instant::now();
         peer.send(chunk(": x\n\n")).await;
         client.until(": x\n\n\r\n").await;
     }
-    let silent = std::time::Instant::now();
     assert!(client.until("0\r\n\r\n").await.contains(r#""id":1,"error":{"code":-31504"#));
-    assert!(silent.elapsed() >= Duration::from_millis(1500), "{:?}", silent.elapsed());
+    assert!(silent.elapsed() >= Duration::from_millis(4900), "{:?}", silent.elapsed());
     assert_eq!(guard.log_line(|_| true).await["outcome"], "timeout");
     peer.closed().await;
 }
@@ -91,7 +92,7 @@ async fn a_client_that_leaves_a_stream_ends_it_at_the_backend() {
 // "Optional keep-alive comments": between events only, and no sign of life of the backend's.
 #[tokio::test]
 async fn comments_fill_the_silence_of_a_stream_but_never_an_event() {
-    let times = "[timeouts]\nstream_ping = \"1s\"\nstream_idle = \"4s\"";
+    let times = "[timeouts]\nstream_ping = \"1s\"\nstream_idle = \"8s\"";
     let (guard, mut client, mut peer) = streaming(times, &call(1, "tools/call")).await;
     client.until("\r\n\r\n").await;
     assert_eq!(client.until("\n\n\r\n").await, "4\r\n: \n\n\r\n");
@@ -102,7 +103,7 @@ async fn comments_fill_the_silence_of_a_stream_but_never_an_event() {
     client.until(":1}\n\n\r\n").await;
     let silent = std::time::Instant::now();
     let rest = client.until("0\r\n\r\n").await;
-    assert!(silent.elapsed() < Duration::from_secs(8), "comments are no sign of life of the backend");
+    assert!(silent.elapsed() < Duration::from_secs(20), "comments are no sign of life of the backend");
     assert!(rest.starts_with("4\r\n: \n\n\r\n4\r\n: \n\n\r\n"), "{rest}");
     assert!(rest.contains(r#""id":1,"error":{"code":-31504"#), "{rest}");
     assert_eq!(guard.log_line(|_| true).await["outcome"], "timeout");

@@ -130,8 +130,8 @@ async fn a_reload_revokes_a_certificate_on_an_open_connection() {
 #[tokio::test]
 async fn a_slow_handshake_takes_nothing_from_the_time_of_the_first_head() {
     let certificates = certificates();
-    let (guard, _backend) = start(&certificates, "[timeouts]\nheader = \"3s\"").await;
-    let most = std::time::Duration::from_secs(2);
+    let (guard, _backend) = start(&certificates, "[timeouts]\nheader = \"9s\"").await;
+    let most = std::time::Duration::from_secs(5);
     let stream = tokio::net::TcpStream::connect(guard.listen_address()).await.unwrap();
     // What is tested is what passes: most of the time before the handshake, and most of the time after it.
     tokio::time::sleep(most).await;

@@ -105,7 +105,7 @@ async fn a_reload_that_requires_client_certificates_ends_open_connections_withou
 async fn a_client_certificate_that_expires_ends_its_open_connection() {
     let certificates = certificates();
     let (guard, _backend) = start(&certificates, &client_ca(&certificates)).await;
-    certificates.issue_for_seconds("short", URI, "ca", 5);
+    certificates.issue_for_seconds("short", URI, "ca", 12);
     let mut kept = open(&certificates, &guard, Some("short")).await;
     assert_eq!(kept.exchange(bare()).await.status(), 200);
     let ended = async {
@@ -125,7 +125,7 @@ async fn a_client_certificate_that_expires_ends_its_open_connection() {
 async fn a_pair_that_expires_while_it_is_shown_does_not_refuse_a_reload() {
     let certificates = certificates();
     let (guard, _backend) = start(&certificates, "").await;
-    certificates.issue_for_seconds("short", "DNS:localhost", "ca", 5);
+    certificates.issue_for_seconds("short", "DNS:localhost", "ca", 12);
     for part in ["pem", "key"] {
         let text = certificates.text(&format!("short.{part}"));
         std::fs::write(certificates.file(&format!("server.{part}")), text).unwrap();

@@ -238,8 +238,8 @@ fn one_exchange_ends_in_time() {
     let (_postgres, server) = server();
     twice(&server, "sleep", json!({ "seconds": 0 }));
     let begun = Instant::now();
-    let late = server.call("sleep", json!({ "seconds": 8 }));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let late = server.call("sleep", json!({ "seconds": 20 }));
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert!(said(&late).contains("1.5 s"), "{late}");
     twice(&server, "sleep", json!({ "seconds": 0 }));
 }

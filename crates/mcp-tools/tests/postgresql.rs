@@ -238,7 +238,7 @@ fn says_so_when_the_database_is_down_and_works_again_when_it_is_back() {
         assert_eq!(down["isError"], json!(true), "{down}");
         let told = down["content"][0]["text"].as_str().expect("text");
         assert_eq!(told, "the database cannot be reached at the moment; try again later");
-        assert!(asked.elapsed() < std::time::Duration::from_secs(3), "quickly: {:?}", asked.elapsed());
+        assert!(asked.elapsed() < std::time::Duration::from_secs(8), "quickly: {:?}", asked.elapsed());
     }
     assert_eq!(server.request("ping", json!({}))["result"], json!({}));
 

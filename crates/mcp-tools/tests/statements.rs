@@ -129,7 +129,7 @@ fn a_limit_reaches_the_database() {
     let server = serve_on(&postgres.url(), &tool(true, "", "rows", &query));
     let begun = Instant::now();
     let told = blocks(&server.call("t", json!({})));
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(told.len() >= 5 && told[4].contains('5'), "{told:?}");
 }
 

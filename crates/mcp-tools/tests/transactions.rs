@@ -185,7 +185,7 @@ fn an_abandoned_read_is_cancelled_and_its_connection_is_not_used_again() {
     let begun = Instant::now();
     let told = server.call("one", json!({}));
     assert_eq!(told["isError"], json!(false), "{told}");
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
     eventually_blocking("all queries are cancelled", || (postgres.ask(SLEEPING) == "0").then_some(()));
     assert!(
         begun.elapsed() < Duration::from_secs(8),

@@ -186,10 +186,11 @@ impl Server {
     }
 }
 
-/// Pingora sleeps this long after the signal, on a thread that ends with the process, and then ends the runtimes: at least a second
-/// after the last reply must be written.
+/// Pingora sleeps this long after the signal, on a thread that ends with the process, and then ends the runtimes. It must never be the
+/// first, however late the thread is that waits for the last reply.
 fn grace_seconds(drain_time: Duration) -> u64 {
-    (drain_time + REPLY_GRACE).as_secs() + 2
+    const LATE: Duration = Duration::from_secs(60);
+    (drain_time + REPLY_GRACE + LATE).as_secs()
 }
 
 /// The listener for an address: inherited, or bound now. What is inherited is still served by another process, and stays as it is.
