@@ -103,7 +103,8 @@ async fn overload(time: Duration) -> Met {
     let folder = tempfile::tempdir().unwrap();
     let backend = mcp_backend(&folder.path().join("b.sock"));
     backend.set_behaviour(Behaviour::Delayed(SERVICE));
-    let config = format!("[limits]\nin_flight = {PLACES}\nwaiting = {}", PLACES / 2);
+    let config =
+        format!("[limits]\nin_flight = {PLACES}\nwaiting = {}\n[timeouts]\nwaiting = \"20s\"", PLACES / 2);
     let tokens = client("flood", "") + &client("polite", "");
     let guard = guard().tokens(&tokens).config(&config).upstream(backend.address()).start().await;
     let guard = Arc::new(guard);
