@@ -289,7 +289,17 @@ def test_the_page_works_by_keyboard_only(browser, console):
 
 def test_the_page_follows_an_upgrade_and_says_when_the_guard_is_away(browser, console):
     page, _ = opened(browser, console)
+    page.wait_for_function("() => state.live && !state.isFirst")
+    # Every state is of a younger process than the one before: only the first one of a stream counts.
+    page.evaluate("""() => {
+        Object.defineProperty(state, "uptime", { get: () => 1e6, set: () => {} });
+        const real = beginSeries;
+        Object.assign(window, { begun: 0, live: state.live, beginSeries: () => { window.begun += 1; real(); } });
+    }""")
+    page.wait_for_function("() => state.live !== window.live")
+    assert page.evaluate("window.begun") == 0
     console.guard.upgrade()
+    page.wait_for_function("() => window.begun > 0", timeout=30_000)
     page.wait_for_function("() => document.getElementById('connection').textContent === 'connected'", timeout=30_000)
     page.wait_for_function("() => /up 0 min/.test(document.getElementById('guard').textContent)", timeout=30_000)
 

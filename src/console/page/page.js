@@ -257,9 +257,9 @@ function takeSecond(second) {
   state.at = Math.max(state.at, second.at);
 }
 function takeState({ status, rollout, releases, fleet }) {
-  // Another process counts from its own start. A stream is of one process.
-  if (state.isBegun === false && status.uptime_seconds < state.uptime) beginSeries();
-  state.isBegun = true;
+  // Another process counts from its own start. A stream is of one process, and may begin with a newer state before an older one.
+  if (state.isFirst && status.uptime_seconds < state.uptime) beginSeries();
+  state.isFirst = false;
   state.uptime = status.uptime_seconds;
   state.live = { status, rollout };
   byId("guard").textContent = `version ${status.version}, up ${Math.floor(status.uptime_seconds / 60)} min, ${status.connections} connections${status.draining ? ", draining" : ""}`;
@@ -280,6 +280,7 @@ const HANDLERS = { second: takeSecond, seconds: (all) => all.forEach(takeSecond)
 async function follow() {
   const headers = state.lastEvent ? { "Last-Event-ID": state.lastEvent } : {};
   const reader = (await ask("/api/v1/events", { headers })).body.getReader();
+  state.isFirst = true;
   tell("connected", "");
   // One that is silent is closed, too, before the next one begins.
   try { await takeAll(reader); } finally { reader.cancel().catch(() => {}); }
