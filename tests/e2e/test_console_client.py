@@ -10,6 +10,7 @@ from mcp_testkit.paths import ENVS, python
 
 PROGRAM = """
 import sys
+import time
 
 from guard_client import AuthenticatedClient, Client
 from guard_client.api.default import clients, history, rollout, rollout_rollback, rollout_start, series, slots, status, tools
@@ -22,7 +23,11 @@ now = status.sync(client=may_look)
 assert now.stable == "blue" and now.version and now.uptime_seconds >= 0, now
 assert [one.slot for one in slots.sync(client=may_look).slots] == ["blue", "green"]
 assert rollout.sync(client=may_look).status.run is None
-part = series.sync(client=may_look, last=5, of=SeriesOf.SLOTS)
+# The first second is the difference of two looks, so it comes after at most 1.5 s.
+read = lambda: series.sync(client=may_look, last=5, of=SeriesOf.SLOTS)
+began = time.monotonic()
+while not (part := read()).slots.additional_properties and time.monotonic() - began < 20:
+    time.sleep(0.1)
 assert set(part.slots.additional_properties) == {"blue", "green"} and not part.tools.additional_properties, part
 assert tools.sync(client=may_look).tools == [] and clients.sync(client=may_look).tokens
 
