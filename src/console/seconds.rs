@@ -3,6 +3,7 @@
 //! On a thread without a runtime: a runtime's timer wakes its thread several times during a pause of a second, and an idle guard is
 //! to wake as seldom as it can.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::feed::{lock, since_epoch};
 use super::service::Service;
 use crate::series::{self, Series};
+use crate::telemetry::metrics::Totals;
 
 /// Longer than the record waits for its last picture.
 const AFTERMATH: Duration = Duration::from_secs(20);
@@ -58,7 +60,7 @@ pub(super) fn start(
 ) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("seconds".to_owned());
     thread.spawn(move || match which {
-        Which::All => count(&series, &service, || true),
+        Which::All => count(&series, &service, &*service.totals, || true),
         Which::OfRollouts => of_rollouts(&series, &rolling, &service),
     })?;
     Ok(())
@@ -66,20 +68,13 @@ pub(super) fn start(
 
 fn of_rollouts(series: &Mutex<Series>, rolling: &Rolling, service: &Service) {
     // No picture of a record has tools or clients.
-    let totals = service.totals.clone();
-    let totals = move || {
-        let mut totals = totals();
-        totals.tools.clear();
-        totals.clients.clear();
-        totals
-    };
-    let service = Service { totals: Arc::new(totals), ..service.clone() };
+    let totals = || Totals { tools: BTreeMap::new(), clients: BTreeMap::new(), ..(service.totals)() };
     while !(service.is_over)() {
         rolling.wait();
         // All calls of the time without counting would be in the first second.
         *lock(series) = Series::default();
         let mut last = Instant::now();
-        count(series, &service, || {
+        count(series, service, totals, || {
             if rolling.is_rolling() {
                 last = Instant::now();
             }
@@ -89,10 +84,15 @@ fn of_rollouts(series: &Mutex<Series>, rolling: &Rolling, service: &Service) {
 }
 
 /// Counts a second, and each one after it for as long as that is wanted.
-fn count(series: &Mutex<Series>, service: &Service, mut goes_on: impl FnMut() -> bool) {
+fn count(
+    series: &Mutex<Series>,
+    service: &Service,
+    totals: impl Fn() -> Totals,
+    mut goes_on: impl FnMut() -> bool,
+) {
     while !(service.is_over)() && goes_on() {
         let now = since_epoch();
-        let totals = (service.totals)();
+        let totals = totals();
         lock(series).push(now.as_secs(), totals);
         std::thread::sleep(series::until_next(SECOND, now.subsec_millis().into()));
     }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::net::{TcpListener, UnixListener};
+
+use mcp_testkit::closed_address;
 
 use super::*;
 use crate::config::dependencies::Endpoint;
@@ -48,14 +50,6 @@ async fn scripted(reply: &'static [u8]) -> u16 {
     port
 }
 
-/// A port on which nothing listens, for as long as the socket is kept: nothing else is given it.
-fn closed_port() -> (TcpSocket, u16) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let port = socket.local_addr().unwrap().port();
-    (socket, port)
-}
-
 #[tokio::test]
 async fn tcp_is_good_where_a_connection_is_accepted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -64,7 +58,8 @@ async fn tcp_is_good_where_a_connection_is_accepted() {
     let path = folder.path().join("d.sock");
     let _listener = UnixListener::bind(&path).unwrap();
     assert_eq!(result(Check::Tcp(Endpoint::Unix(path))).await, Ok(()));
-    let (_kept, port) = closed_port();
+    let (_kept, closed) = closed_address();
+    let port = closed.port();
     let why = reason(Check::Tcp(tcp(port))).await;
     assert!(why.starts_with(&format!("cannot connect to 127.0.0.1:{port}: Connection refused")), "{why}");
     let away = Endpoint::Unix(PathBuf::from("/nonexistent/d.sock"));
@@ -85,7 +80,8 @@ async fn http_is_good_with_the_expected_status_only() {
     assert!(reason(check(moved.await, 200)).await.contains("HTTP 302 instead of 200"));
     let garbage = reason(check(scripted(b"SSH-2.0-x\r\n").await, 200)).await;
     assert!(garbage.contains("the connection broke"), "{garbage}");
-    let (_kept, port) = closed_port();
+    let (_kept, closed) = closed_address();
+    let port = closed.port();
     assert!(reason(check(port, 200)).await.contains("cannot connect: Connection refused"));
 }
 
@@ -198,7 +194,8 @@ async fn a_command_that_leaves_a_process_behind_ends_at_once_and_so_does_the_pro
 
 #[tokio::test]
 async fn all_dependencies_are_checked_once_and_in_their_order() {
-    let ((_kept, port), folder) = (closed_port(), tempfile::tempdir().unwrap());
+    let ((_kept, closed), folder) = (closed_address(), tempfile::tempdir().unwrap());
+    let port = closed.port();
     let slow = subject(shell("sleep 0.1"), PATIENCE).dependency;
     let away = Dependency { required: true, ..subject(Check::Tcp(tcp(port)), PATIENCE).dependency };
     let tool = Check::Tool {

@@ -172,7 +172,7 @@ impl Drain {
 
     /// Blocks this thread until no connection is open. At the deadline, and when the end is forced, returns how many are.
     pub(crate) fn wait_idle(&self, deadline: Instant) -> Result<(), usize> {
-        self.wait_while_open(deadline, || self.forced.load(Ordering::Acquire))
+        self.wait(deadline, Registry::unfinished, || self.forced.load(Ordering::Acquire))
     }
 
     /// Ends the time that calls under way have, and blocks this thread until their clients have the replies, at most until the
@@ -180,15 +180,21 @@ impl Drain {
     pub(crate) fn cut(&self, deadline: Instant) {
         self.advance(Phase::Expired);
         // What has ended the wait before must not end this one: the replies would be lost.
-        let _ = self.wait_while_open(deadline, || false);
+        let _ = self.wait(deadline, Registry::unfinished, || false);
     }
 
-    fn wait_while_open(&self, deadline: Instant, ends: impl Fn() -> bool) -> Result<(), usize> {
+    /// Blocks this thread while some are left. At the deadline, and when the wait ends early, returns how many.
+    fn wait(
+        &self,
+        deadline: Instant,
+        left_over: impl Fn(&Registry) -> Option<usize>,
+        ends: impl Fn() -> bool,
+    ) -> Result<(), usize> {
         let mut registry = self.lock();
-        while registry.open > 0 || registry.listeners > 0 {
+        while let Some(count) = left_over(&registry) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || ends() {
-                return Err(registry.open);
+                return Err(count);
             }
             registry = self.changed.wait_timeout(registry, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -198,15 +204,8 @@ impl Drain {
     /// Blocks this thread until no listener accepts and every accepted connection is counted. At the deadline, returns
     /// how many do.
     pub(crate) fn wait_accepted(&self, deadline: Instant) -> Result<(), usize> {
-        let mut registry = self.lock();
-        while registry.listeners > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(registry.listeners);
-            }
-            registry = self.changed.wait_timeout(registry, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(())
+        let accepting = |registry: &Registry| (registry.listeners > 0).then_some(registry.listeners);
+        self.wait(deadline, accepting, || false)
     }
 
     /// A guard for a new connection. With `max` open, one that waits for its client is evicted; if none does, there is none.
@@ -258,6 +257,11 @@ pub(crate) enum Admission {
 }
 
 impl Registry {
+    /// How many connections are open, unless none is and none can come.
+    fn unfinished(&self) -> Option<usize> {
+        (self.open > 0 || self.listeners > 0).then_some(self.open)
+    }
+
     /// Evicts one connection, if one can be, and adds its waker.
     fn evict(&mut self, max: usize, now: u64, wakers: &mut Vec<Waker>) -> bool {
         loop {

@@ -1,12 +1,11 @@
 //! Contract, sections 11 and 21: dependencies are checked at their own interval, and shown in `/ready`, status, metrics, doctor, log.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 
-use mcp_testkit::{Guard, Message, backend, eventually, mcp_backend};
+use mcp_testkit::{Guard, Message, backend, closed_address, eventually, mcp_backend};
 
 use crate::guard;
 use crate::rollout::{LONG, QUICK};
@@ -44,14 +43,6 @@ async fn dependencies(guard: &Guard) -> Vec<Value> {
 
 fn table(name: &str, lines: &str) -> String {
     format!("[[dependency]]\nname = \"{name}\"\n{FAST}{lines}\n")
-}
-
-/// An address that nothing listens on, and that nothing else is given.
-fn closed_port() -> (TcpSocket, SocketAddr) {
-    let held = TcpSocket::new_v4().unwrap();
-    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = held.local_addr().unwrap();
-    (held, address)
 }
 
 fn tool_table(lines: &str) -> String {
@@ -110,7 +101,7 @@ async fn a_required_dependency_makes_the_guard_unready_and_another_one_degraded(
 #[tokio::test]
 async fn a_reload_adds_and_removes_dependencies_and_keeps_the_state_of_the_others() {
     let backend = backend().await;
-    let (_held, gone) = closed_port();
+    let (_held, gone) = closed_address();
     let first = table("first", &format!("tcp = {{ address = \"{gone}\" }}"));
     let guard = guard().token("t").upstream(&backend).admin().config(&first).start().await;
     becomes(&guard, 200, "degraded").await;
@@ -267,7 +258,7 @@ async fn a_dependency_that_goes_down_and_comes_back_is_notified_of_once_each() {
 async fn doctor_checks_dependencies_itself_and_the_watchdog_names_them_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let blue = mcp_backend(&folder.path().join("blue"));
-    let (_held, gone) = closed_port();
+    let (_held, gone) = closed_address();
     let tables = table("cache", &format!("tcp = {{ address = \"{gone}\" }}"));
     let guard = guard().token("t").upstream(blue.address()).admin().config(&tables).start().await;
     becomes(&guard, 200, "degraded").await;

@@ -10,6 +10,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod address;
 mod backend;
 mod certificates;
 mod client;
@@ -25,6 +26,7 @@ mod token_key;
 mod tools;
 mod wait;
 
+pub use address::closed_address;
 pub use backend::{Backend, Peer, ServingBackend, backend, backend_at, backend_on_tcp, is_probe};
 pub use certificates::Certificates;
 pub use client::{Client, call, notification, post};

@@ -143,7 +143,8 @@ impl Dialer {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::{TcpListener, TcpSocket};
+    use mcp_testkit::closed_address;
+    use tokio::net::TcpListener;
 
     use super::super::resolve::{Answering, LookUp};
     use super::*;
@@ -176,13 +177,8 @@ mod tests {
         assert!(matches!(opened.socket, Socket::Tcp(_)));
         assert_eq!(opened.of_name, Some(here));
         assert!(dialer.leads_to(opened.of_name) && !dialer.leads_to(Some(([127, 0, 0, 3], 1).into())));
-        // A port that is taken, so that no other test is given it, and on which nothing listens.
-        let closed = TcpSocket::new_v4().unwrap();
-        closed.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let refused = dialer_of(&[nowhere, closed.local_addr().unwrap()])
-            .connect(Duration::from_secs(5))
-            .await
-            .unwrap_err();
+        let (_kept, closed) = closed_address();
+        let refused = dialer_of(&[nowhere, closed]).connect(Duration::from_secs(5)).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 

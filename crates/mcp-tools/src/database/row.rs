@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use memchr::memchr;
 
-use crate::json::{DEPTH_MAX, Json, TooDeep, indented_size, push_string, write_indented_in_string};
+use crate::json::{
+    DEPTH_MAX, Json, TooDeep, indented_size, push_string, write_indented_in_string, write_plain_in_string,
+};
 
 /// JSON of a column is nested less deeply than what a result may be: it stands inside rows and sections.
 const COLUMN_DEPTH_MAX: usize = DEPTH_MAX - 7;
@@ -202,11 +204,7 @@ impl Row {
             into.push_str(key);
             match form {
                 Form::Word => into.push_str(value),
-                Form::PlainString => {
-                    into.push_str("\\\"");
-                    into.push_str(value.get(1..value.len() - 1).unwrap_or_default());
-                    into.push_str("\\\"");
-                }
+                Form::PlainString => write_plain_in_string(value, into),
                 Form::EscapedString | Form::Nested => write_indented_in_string(value, 1, into),
             }
         }

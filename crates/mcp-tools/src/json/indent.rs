@@ -43,6 +43,13 @@ pub(super) fn write(json: &str, place: Place, depth: usize, into: &mut String) {
     }
 }
 
+/// Writes a string without escapes as a part of a string of JSON.
+pub(crate) fn write_plain_in_string(token: &str, into: &mut String) {
+    into.push_str("\\\"");
+    into.push_str(token.get(1..token.len() - 1).unwrap_or_default());
+    into.push_str("\\\"");
+}
+
 struct Indenter<'a> {
     made: &'a mut String,
     place: Place,
@@ -87,11 +94,7 @@ impl Indenter<'_> {
         let token = &text[..length];
         match (self.place, escapes) {
             (Place::Text, _) => self.made.push_str(token),
-            (Place::InString, Escapes::None) => {
-                self.made.push_str("\\\"");
-                self.made.push_str(token.get(1..length - 1).unwrap_or_default());
-                self.made.push_str("\\\"");
-            }
+            (Place::InString, Escapes::None) => write_plain_in_string(token, self.made),
             (Place::InString, Escapes::Some) => {
                 for piece in token.split_inclusive(['"', '\\']) {
                     let before = piece.strip_suffix(['"', '\\']).unwrap_or(piece);

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-pub(crate) use indent::string_length;
+pub(crate) use indent::{string_length, write_plain_in_string};
 pub(crate) use text::{push, push_integer, push_raw_or_string, push_string};
 
 /// JSON that is nested deeper than this is refused, as serde_json does.
@@ -30,7 +30,7 @@ impl Json {
 
     /// The value as serde writes it; `null` for what JSON cannot hold, such as an infinite number.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Json {
-        serde_json::to_string(value).map_or_else(|_| Json::null(), Json)
+        Json(text::of(value))
     }
 
     /// The text, if it is one JSON value.

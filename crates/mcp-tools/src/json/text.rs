@@ -20,9 +20,14 @@ pub(crate) fn push_integer(number: i64, into: &mut String) {
     into.push_str(itoa::Buffer::new().format(number));
 }
 
-/// Writes a value as serde writes it; `null` for what JSON cannot hold, such as an infinite number.
+/// A value as serde writes it; `null` for what JSON cannot hold, such as an infinite number.
+pub(super) fn of<T: Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+/// Writes a value as serde writes it; `null` for what JSON cannot hold.
 pub(crate) fn push<T: Serialize + ?Sized>(value: &T, into: &mut String) {
-    into.push_str(&serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()));
+    into.push_str(&of(value));
 }
 
 /// Writes a text as it is if it is one JSON value, else as a string.

@@ -77,16 +77,13 @@ fn scope(service: &Service) -> ScopeSpans {
 
 /// Without its spans.
 fn resource(service: &Service) -> ResourceSpans {
-    let number = |number| Some(AnyValue { value: Some(AnyKind::IntValue(number)) });
-    let text = |text: &str| Some(AnyValue { value: Some(AnyKind::StringValue(text.to_owned())) });
-    let attributes = [
-        ("service.name", text(service.name)),
-        ("service.version", text(service.version)),
-        ("service.instance.id", text(&service.instance)),
-        ("process.pid", number(std::process::id().into())),
+    let text = |text: &str| AnyKind::StringValue(text.to_owned());
+    let attributes = vec![
+        attribute("service.name", text(service.name)),
+        attribute("service.version", text(service.version)),
+        attribute("service.instance.id", text(&service.instance)),
+        attribute("process.pid", AnyKind::IntValue(std::process::id().into())),
     ];
-    let attribute = |(key, value): (&str, _)| KeyValue { key: key.to_owned(), value, ..KeyValue::default() };
-    let attributes = attributes.into_iter().map(attribute).collect();
     ResourceSpans {
         resource: Some(Resource { attributes, ..Resource::default() }),
         ..ResourceSpans::default()
@@ -135,13 +132,17 @@ fn link(link: Link) -> WireLink {
     }
 }
 
+fn attribute(key: &str, value: AnyKind) -> KeyValue {
+    let value = Some(AnyValue { value: Some(value) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+}
+
 fn append_attribute(bytes: &mut Vec<u8>, key: &str, value: Value) {
     let text = match &value {
         Value::Word(word) => word,
         Value::Text(text) => text.as_str(),
         Value::Number(number) => {
-            let value = Some(AnyValue { value: Some(AnyKind::IntValue(*number)) });
-            let attribute = KeyValue { key: key.to_owned(), value, ..KeyValue::default() };
+            let attribute = attribute(key, AnyKind::IntValue(*number));
             return append(bytes, field::ATTRIBUTES, &attribute.encode_to_vec());
         }
     };
