@@ -139,7 +139,7 @@ def test_curl_calls_with_a_token_with_a_certificate_and_with_neither(guard, cert
         assert done.stdout.endswith("200") and "swf_list" in done.stdout, done
     done = curl(guard, *shows("watchdog"), token=None)
     assert done.stdout.endswith("200"), done
-    assert '"client":"watchdog"' in guard.program.log()
+    wait_until("the call in the log", lambda: '"client":"watchdog"' in guard.program.log())
     assert curl(guard, *trust, token=None).stdout.endswith("401")
     assert curl(guard, *shows("forged"), token=None).returncode in (35, 55, 56), "the handshake fails"
     assert curl(guard, token=None).returncode == 60, "curl does not know the authority"

@@ -18,7 +18,7 @@ from harness.curl import call, curl
 from harness.postgresql import Postgres
 from mcp_testkit.guard import TOKEN, WRONG_TOKEN, Guard
 from mcp_testkit.paths import TOOLS
-from mcp_testkit.programs import Programs
+from mcp_testkit.programs import Programs, wait_until
 from mcp_testkit.tools import guarded_tools
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -186,7 +186,8 @@ def test_one_trace_goes_from_the_client_through_apache_guard_and_tools_to_postgr
         assert statements[0].attributes["db.system.name"] == "postgresql" and statements[0].attributes["db.operation.name"] == "SELECT"
         check_names(spans)
         assert SECRET not in repr(spans) and TOKEN not in repr(spans)
-    line = next(line for line in guard.program.log().splitlines() if f'"trace_id":"{TRACE}"' in line)
+    is_its = lambda line: f'"trace_id":"{TRACE}"' in line and line.endswith("}")  # noqa: E731
+    line = wait_until("the call in the log", lambda: next(filter(is_its, guard.program.log().splitlines()), None))
     assert json.loads(line)["tool"] == "find"
 
 

@@ -245,6 +245,32 @@ async fn a_client_that_has_finished_sending_still_gets_its_response() {
     assert_eq!(client.rest().await, b"");
 }
 
+// RFC 9112, 9.6: a connection that is closed while bytes wait in it is reset, and the client may lose what it was sent.
+#[tokio::test]
+async fn a_connection_with_bytes_behind_its_last_request_is_closed_and_not_reset() {
+    let to_the_end = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n";
+    let calls = [
+        (post("t", "Connection: close\r\n", &call(1, "ping")), ok(&result(1))),
+        (post("t", "", &call(1, "ping")).replace("HTTP/1.1", "HTTP/1.0"), ok(&result(1))),
+        (
+            post("t", "", &call(1, "ping")).replace("HTTP/1.1", "HTTP/1.0"),
+            format!("{to_the_end}{}", result(1)),
+        ),
+    ];
+    for (request, response) in calls {
+        let (guard, backend) = fresh("").await;
+        let mut client = guard.connect().await;
+        // More than is read while the call is served.
+        client.send(format!("{request}{}", "POST /mcp HTTP/1.1\r\nX: y\r\n".repeat(4000))).await;
+        let mut peer = backend.accept().await;
+        peer.request().await;
+        peer.send(&response).await;
+        drop(peer);
+        assert_eq!(client.response().await.json()["id"], 1, "{request}");
+        assert_eq!(client.rest().await, b"", "{request}");
+    }
+}
+
 #[tokio::test]
 async fn http_1_0_responses_say_whether_the_connection_stays_open() {
     let (guard, _backend) = fresh("").await;

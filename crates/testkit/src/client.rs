@@ -1,5 +1,6 @@
 //! Clients that send raw bytes and read strictly.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -105,11 +106,19 @@ impl Client {
         in_time(wanted, reading).await
     }
 
-    /// Reads to the end of the connection.
+    /// Reads to the end of the connection. A reset is none: it may take back what was sent before.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.buffer);
-        let reading =
-            async { while matches!(self.stream.read_buf(&mut rest).await, Ok(read) if read > 0) {} };
+        let reading = async {
+            loop {
+                match self.stream.read_buf(&mut rest).await {
+                    Ok(0) => return,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::ConnectionReset => panic!("{error}"),
+                    Err(_) => return,
+                }
+            }
+        };
         in_time("the end of the connection", reading).await;
         rest
     }

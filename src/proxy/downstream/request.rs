@@ -32,11 +32,10 @@ pub(super) const LINGER_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AfterRequest {
     /// It serves the next request; this much of what arrived behind the head belonged to this one.
-    Keep {
-        consumed: usize,
-    },
+    Keep { consumed: usize },
+    /// It closes at once: its client is gone.
     Close,
-    /// It closes after discarding what the client is still sending.
+    /// It closes after discarding what the client is still sending (RFC 9112, 9.6).
     Linger,
 }
 
@@ -45,7 +44,7 @@ impl AfterRequest {
     pub(crate) fn of(keep_alive: KeepAlive, consumed: usize) -> AfterRequest {
         match keep_alive {
             KeepAlive::Implicit | KeepAlive::Explicit => AfterRequest::Keep { consumed },
-            KeepAlive::Close => AfterRequest::Close,
+            KeepAlive::Close => AfterRequest::Linger,
         }
     }
 }

@@ -170,10 +170,6 @@ async fn serve_permitted<'r>(
     };
     let routed = RouteRequest { request, route, permit, caller, guard };
     let keep_alive = forward(&routed, downstream, &body.bytes, record).await;
-    // Closing at once could reset the connection and take back the last bytes that the client was sent.
-    if routed.permit.is_upgrade() {
-        return AfterRequest::Linger;
-    }
     AfterRequest::of(keep_alive, body.consumed)
 }
 

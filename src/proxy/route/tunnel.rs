@@ -25,12 +25,15 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// Waits for the backend to switch protocols. A response that does not is passed on as any other.
 pub(super) async fn serve(mut relay: RouteRelay<'_, '_>, mut bridged: BridgedRequest) -> KeepAlive {
+    // Whatever else is the answer, the client's next bytes may be a frame or a request: it announced another protocol.
     let block = match relay.response_head(&mut bridged).await {
         Ok(block) => block,
-        Err(error) => return relay.deny(error).await,
+        Err(error) => {
+            relay.deny(error).await;
+            return KeepAlive::Close;
+        }
     };
     let Some(head) = switching_response(&block, relay.routed.request.id) else {
-        // The client's next bytes may be a frame or a request: it announced another protocol.
         relay.pass_on(&block, &mut bridged).await;
         return KeepAlive::Close;
     };
