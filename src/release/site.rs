@@ -380,14 +380,24 @@ impl Host<'_> {
                 Err("the rollout was rolled back (hint: `mcp-guard rollout history`)".to_owned())
             }
             Strategy::Rollout => {
+                self.wait_ready_again(operation)?;
                 self.order(RolloutCommand::Start { force: operation.force, accept: Vec::new() })
             }
             Strategy::Switch => {
+                self.wait_ready_again(operation)?;
                 // On the way back a slot may lack what the failed one had.
                 let force = operation.force || operation.kind != Kind::Deploy;
                 self.order(RolloutCommand::Switch { to: operation.slot, force })
             }
         }
+    }
+
+    /// A probe that failed since, beside the load of the verification, ends no operation: the next one is waited for.
+    fn wait_ready_again(&mut self, operation: &Operation) -> Result<(), String> {
+        if operation.steps.contains(&OperationStep::Ready) {
+            self.wait_ready(operation)?;
+        }
+        Ok(())
     }
 
     fn rolled_back_since(&self, operation: &Operation) -> Result<bool, String> {
