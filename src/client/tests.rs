@@ -57,14 +57,18 @@ fn opened(extra: Vec<String>) -> Vec<String> {
     answers
 }
 
-fn quick() -> Limits {
-    Limits { connect: Duration::from_secs(1), total: Duration::from_millis(300), body_bytes: 2_000 }
+fn patient() -> Limits {
+    Limits { connect: Duration::from_secs(30), total: Duration::from_secs(30), body_bytes: 2_000 }
 }
 
 /// Opens a legacy session with a server of this script and lists its tools: the names, or the error.
 async fn listed(extra: Vec<String>) -> Result<Vec<String>, String> {
+    listed_within(patient(), extra).await
+}
+
+async fn listed_within(limits: Limits, extra: Vec<String>) -> Result<Vec<String>, String> {
     let (target, _) = scripted(opened(extra)).await;
-    let client = Client::new(target, quick());
+    let client = Client::new(target, limits);
     let session = Session::legacy(&client).await.map_err(|error| error.to_string())?;
     let (tools, _) = session.list_tools().await.map_err(|error| error.to_string())?;
     Ok(tools.into_iter().map(|tool| tool.name).collect())
@@ -81,7 +85,7 @@ async fn lists_tools_over_pages_and_speaks_the_negotiated_version() {
     let (first, second) =
         (json!({"tools": [{"name": "a"}], "nextCursor": "p2"}), json!({"tools": [{"name": "b"}]}));
     let (target, asked) = scripted(opened(vec![result(2, &first), result(3, &second)])).await;
-    let client = Client::new(target.with_bearer(Some("secret".to_owned())), quick());
+    let client = Client::new(target.with_bearer(Some("secret".to_owned())), patient());
     let session = Session::legacy(&client).await.expect("it opens");
     assert_eq!(session.handshake.instructions.as_deref(), Some("i"));
     let (tools, _) = session.list_tools().await.expect("it lists");
@@ -97,7 +101,7 @@ async fn a_list_is_read_only_where_a_byte_has_changed() {
     let page = |name: &str| json!({"tools": [{"name": name}]});
     let answers = ["a", "a", "b", "b"].map(|name| opened(vec![result(2, &page(name))])).concat();
     let (target, _) = scripted(answers).await;
-    let (client, mut known) = (Client::new(target, quick()), CachedToolsList::default());
+    let (client, mut known) = (Client::new(target, patient()), CachedToolsList::default());
     let mut read = Vec::new();
     for _ in 0..4 {
         let session = Session::legacy(&client).await.expect("it opens");
@@ -139,7 +143,8 @@ async fn every_bad_response_is_a_named_error() {
     );
     refused(listed(vec!["no http at all\r\n\r\n".to_owned()]).await, "connection broke");
     refused(listed(vec![http(200, "application/json", &" ".repeat(3_000))]).await, "larger than 2000 bytes");
-    refused(listed(vec![]).await, "no whole answer within 300 ms");
+    let soon = Limits { total: Duration::from_secs(1), ..patient() };
+    refused(listed_within(soon, vec![]).await, "no whole answer within 1000 ms");
     let error = r#"{"jsonrpc":"2.0","id":2,"error":{"code":-32603,"message":"boom"}}"#;
     refused(listed(vec![http(200, "application/json", error)]).await, "JSON-RPC error -32603: boom");
 }
@@ -151,13 +156,13 @@ async fn falls_back_to_initialize_only_where_the_server_is_older() {
     let mut answers = vec![http(400, "application/json", fenced)];
     answers.extend(opened(vec![]));
     let (target, _) = scripted(answers).await;
-    let client = Client::new(target, quick());
+    let client = Client::new(target, patient());
     let session = Session::open(&client).await.expect("it falls back");
     assert_eq!(session.handshake.protocol_version, "2025-06-18");
 
     for status in [401, 403, 502] {
         let (target, asked) = scripted(vec![http(status, "application/json", "{}"); 2]).await;
-        let client = Client::new(target, quick());
+        let client = Client::new(target, patient());
         Session::open(&client).await.expect_err("it does not fall back");
         assert_eq!(asked.lock().expect("no test panicked").len(), 1, "{status}");
     }
@@ -169,7 +174,7 @@ async fn a_modern_request_describes_itself() {
     let meta = json!({"io.modelcontextprotocol/serverInfo": {"name": "new"}});
     let discovered = json!({"supportedVersions": ["2026-07-28"], "_meta": meta, "instructions": "i"});
     let (target, asked) = scripted(vec![result(1, &discovered), result(2, &json!({"content": []}))]).await;
-    let client = Client::new(target, quick());
+    let client = Client::new(target, patient());
     let session = Session::open(&client).await.expect("it opens");
     assert_eq!(session.handshake.server_name.as_deref(), Some("new"));
     session.call_tool("größe", &json!({})).await.expect("it answers");
@@ -186,7 +191,7 @@ async fn a_modern_request_describes_itself() {
 async fn an_unrequested_stream_is_not_read() {
     let stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n".to_owned();
     let (target, asked) = scripted(vec![stream]).await;
-    let client = Client::new(target.with_bearer(Some("secret".to_owned())), quick());
+    let client = Client::new(target.with_bearer(Some("secret".to_owned())), patient());
     let reply = client.raw(Request::bare(Method::GET, None)).await.expect("a head is enough");
     assert_eq!((reply.status, reply.content_type()), (200, "text/event-stream"));
     assert!(
@@ -197,7 +202,7 @@ async fn an_unrequested_stream_is_not_read() {
 
 #[tokio::test]
 async fn silence_is_distinguished_from_a_response() {
-    let client = Client::new(Target::parse("unix:/nonexistent/mcp.sock").expect("a target"), quick());
+    let client = Client::new(Target::parse("unix:/nonexistent/mcp.sock").expect("a target"), patient());
     let error = Session::open(&client).await.expect_err("nothing listens there");
     assert!(error.is_silence() && error.to_string().contains("cannot connect"), "{error}");
 }
@@ -209,13 +214,13 @@ async fn a_session_is_given_back_and_its_absence_costs_nothing() {
     let with_id = result(1, &hello).replace("Content-Type", "Mcp-Session-Id: s-1\r\nContent-Type");
     let (target, asked) =
         scripted(vec![with_id, http(202, "text/plain", ""), http(200, "text/plain", "")]).await;
-    let client = Client::new(target, quick());
+    let client = Client::new(target, patient());
     Session::legacy(&client).await.expect("it opens").close().await;
     let last = asked.lock().expect("no test panicked").pop().expect("it was asked");
     assert!(last.starts_with("DELETE /mcp ") && last.contains("mcp-session-id: s-1"), "{last}");
 
     let (target, asked) = scripted(opened(vec![])).await;
-    let client = Client::new(target, quick());
+    let client = Client::new(target, patient());
     Session::legacy(&client).await.expect("it opens").close().await;
     assert_eq!(asked.lock().expect("no test panicked").len(), 2);
 }

@@ -98,6 +98,12 @@ impl Guard {
         Guard { address: process.listen.parse().expect("a TCP listener"), process, problems, file }
     }
 
+    /// Gives it another configuration.
+    pub(crate) fn configure(&self, configuration: &str) {
+        std::fs::write(&self.file, configuration).expect("a writable directory");
+        assert!(self.command(&["reload"]), "the guard refuses its configuration");
+    }
+
     /// Runs a command of the operator. Returns whether it succeeded.
     pub(crate) fn command(&self, words: &[&str]) -> bool {
         let mut command = Command::new(binary());

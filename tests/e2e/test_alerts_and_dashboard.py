@@ -11,6 +11,7 @@ from harness import drill, prometheus
 from harness.drill import Drilled
 from harness.grafana import ALL, Dashboard, Query
 from mcp_testkit.paths import ROOT
+from mcp_testkit.programs import wait_until
 
 #: The panels of fleets, with their queries.
 FLEET = {"Guards of the fleet": "A", "Generation and holds": "AB", "Store, lead and candidate": "ABCD"}
@@ -146,8 +147,9 @@ def test_every_delivered_alert_names_its_guard_and_has_its_text(drilled):
 
 
 def test_every_delivered_alert_was_resolved(drilled):
-    assert drilled.receiver.names("firing") == drilled.receiver.names("resolved")
-    assert not drilled.receiver.unresolved()
+    # The guards run on, and on a busy machine a scrape that takes too long begins another alert.
+    names = drilled.receiver.names
+    wait_until("every alert is resolved", lambda: not drilled.receiver.unresolved() and names("firing") == names("resolved"), 60)
 
 
 def test_the_documentation_counts_the_alerts():

@@ -23,7 +23,8 @@ from mcp_testkit.programs import Programs, free_port
 CASES = int(os.environ.get("MCP_DIFFERENTIAL_CASES", "1500"))
 SEED = int(os.environ.get("MCP_DIFFERENTIAL_SEED", "1"))
 OTHERS = ["nginx", "haproxy", "apache"]
-QUIET_SECONDS = 0.6
+QUIET_SECONDS = 1.5
+QUIET_SECONDS_AFTER = 0.2
 BODY = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
 # Requests that the guard sends by itself.
 PROBES = (b'"initialize"', b'"server/discover"', b'"tools/list"', b'"notifications/initialized"')
@@ -278,7 +279,7 @@ def ask(address: str, raw: bytes) -> bytes:
             while more := stream.recv(65536):
                 heard += more
                 # A second response may follow, or the connection may end: a short silence means neither.
-                stream.settimeout(QUIET_SECONDS / 3)
+                stream.settimeout(QUIET_SECONDS_AFTER)
         except OSError:
             pass
     return heard

@@ -179,10 +179,12 @@ def test_errors_have_their_priority_in_the_journal(installed):
     before = machine.cursor()
     machine.write(GUARD, installed.shipped + "\n[nonsense]\n")
     machine.run("systemctl", "reload", "mcp-guard")
+    machine.wait_journal(before, "not reloaded: 1 problem")
     errors = machine.since(before, "-u", "mcp-guard", "-p", "err")
     assert "no such key" in errors and "not reloaded: 1 problem" in errors
     assert "<3>" not in machine.since(before), "the number is systemd's, not the reader's"
     assert installed.status(TOKEN) == 200
+    machine.wait_journal(before, '"status":200')
     assert TOKEN not in machine.since(before)
     request = machine.since(before, "-u", "mcp-guard", "-p", "info")
     assert '"status":200' in request and '"status":200' not in machine.since(before, "-u", "mcp-guard", "-p", "notice")

@@ -268,7 +268,7 @@ def test_the_guard_drains_as_pid_1_of_its_container(pod):
             pod.podman.does("kill", "--signal", "CONT", "mcp-tools")
         assert response.result(30).status == 200
         assert stopped.result(60) == 0
-    assert time.monotonic() - began < 15, "as soon as the call is over, not at the end of the grace period"
+    assert time.monotonic() - began < 25, "as soon as the call is over, not at the end of the grace period"
     assert pod.stops("tools", 20) == 0
 
 
@@ -324,7 +324,7 @@ def test_a_rollout_ordered_at_any_pod_is_that_of_all_pods_and_outlives_one(three
     assert ordered.ends() == {"tools": 0, "guard": 0, "candidate": 0}
     began = time.monotonic()
     agree(others)
-    assert time.monotonic() - began < 15, "it has left; a silent member would be forgotten after 30 s"
+    assert time.monotonic() - began < 25, "it has left; a silent member would be forgotten after 30 s"
     assert all(pod.status()["run"] is not None for pod in others)
 
     new = start_member("mcp-guard-6d4cf56db6-zk58v")

@@ -39,7 +39,7 @@ address = "{green}"
 plan = "plan.toml"
 [health]
 interval = "250ms"
-timeout = "250ms"
+timeout = "1500ms"
 """
 
 
@@ -100,10 +100,12 @@ def test_every_receiver_is_notified_in_its_own_format_and_again_after_a_failure(
 
     chat = "/services/T0/B0/chat-secret"
     wait_until("every receiver is notified", lambda: len(receiver.at("/hook")) == 2 and len(receiver.at(chat)) == 2 and receiver.at("/pager"), 30)
+    wait_until("the program is told, too", lambda: reported.exists() and len(reported.read_text().splitlines()) == 2)
     started, back = receiver.at("/hook")
     assert [started["transition"]["kind"], back["transition"]["kind"]] == ["started", "rolled_back"], "in order, though the first one failed"
     assert back["transition"]["cause"]["fired"]["trigger"] == "candidate_health" and back["severity"] == "critical"
     assert started["incident"] is None
+    wait_until("the record is written", lambda: operator.guard.command("incident", "show", back["incident"]).returncode == 0)
     record = json.loads(operator.guard.command("incident", "show", back["incident"], "--json").stdout)
     assert record["outcome"] == "rolled_back" and "candidate_health" in record["cause"], record
     assert "candidate_health" in receiver.at(chat)[1]["text"]

@@ -147,7 +147,7 @@ def test_too_few_scopes_are_403_and_the_challenge_names_what_is_needed(site):
 
 @pytest.mark.parametrize("client", BY_ID)
 def test_a_client_refreshes_its_token_and_goes_on(site, client):
-    site.issuer.tell(account=f"patient {client}", seconds=2, consents=[["mcp:read", "mcp:write"]])
+    site.issuer.tell(account=f"patient {client}", seconds=6, consents=[["mcp:read", "mcp:write"]])
     with signed_in(site, client) as running:
         first = running.call(TOOL)
         assert first.get("text") == [INSTRUCTIONS], first

@@ -49,7 +49,7 @@ key = "request"
 plan = "plan.toml"
 [health]
 interval = "500ms"
-timeout = "500ms"
+timeout = "1500ms"
 [timeouts]
 total = "8s"
 """
@@ -85,7 +85,10 @@ class Candidate:
         self.lives.append(self.programs.start(name, argv).wait_for(self.address))
 
     def mood(self, mood: str) -> None:
-        self.mood_file.write_text(mood)
+        """In one step, so that no request finds an empty file."""
+        new = self.mood_file.with_suffix(".new")
+        new.write_text(mood)
+        new.rename(self.mood_file)
 
     def signal(self, number: int) -> None:
         self.lives[-1].signal(number)
@@ -95,7 +98,7 @@ class Candidate:
         self.lives[-1].wait()
 
     def seen(self) -> list[list]:
-        """[milliseconds, method, marker] of every client's request that reached the relay."""
+        """[milliseconds, method, marker, milliseconds] of every client's request that reached the relay."""
         return [json.loads(line) for line in self.record.read_text().splitlines()]
 
 
@@ -173,7 +176,7 @@ def test_sdk_clients_lose_no_read_when_candidates_misbehave(pair):
             candidate.is_gone()
             candidate.arrives()
         reported = crowd.stop()
-    executed = {marker for _, method, marker in candidate.seen() if method == "tools/call"}
+    executed = {marker for _, method, marker, _ in candidate.seen() if method == "tools/call"}
     for one in reported:
         for failed in one.failed_calls:
             honest(one.kind, failed, executed)

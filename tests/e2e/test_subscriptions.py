@@ -61,7 +61,7 @@ def test_forty_subscriptions_held_open_cost_another_client_nothing(programs):
         assert streams(guard) == CLIENTS
         beside = statistics.median(seconds_of_a_call(guard) for _ in range(CALLS))
         # An idle subscription delays no other call; a wait for one would take the second of `timeouts.waiting`.
-        assert beside < max(2 * before, 0.25), f"{before:.3f} s alone, {beside:.3f} s beside {CLIENTS} subscriptions"
+        assert beside < max(2 * before, 0.75), f"{before:.3f} s alone, {beside:.3f} s beside {CLIENTS} subscriptions"
         assert streams(guard) == CLIENTS, "some ended meanwhile"
         reported, _ = crowd.communicate(timeout=30)
         assert json.loads(reported or "{}") == {"lasted": CLIENTS}

@@ -56,7 +56,7 @@ def test_all_is_well(programs, watchdog):
     for arguments in (["--url", guard.url + "/swf-monitor/mcp/"], ["--config", str(guard.config)]):
         done = watchdog.run(*arguments)
         assert done.returncode == 0 and done.stdout.startswith("MCP watchdog OK: "), done
-        assert " tools in 0." in done.stdout
+        assert re.search(r" tools in \d+\.\d{3}s", done.stdout), done
     refused = watchdog.run("--url", guard.url + "/mcp", token=WRONG_TOKEN)
     assert refused.returncode == 1 and "HTTP 403" in refused.stderr and WRONG_TOKEN not in refused.stderr
 
@@ -115,7 +115,7 @@ def test_a_switch_of_slots_holds_restarts_for_a_while(programs, watchdog):
     guard = Guard(programs, blue.address, blue.path, more=f'[slots.green]\naddress = "{green.address}"\n[health]\ninterval = "250ms"\ntimeout = "250ms"\n')
     wait_until("a switch", lambda: guard.command("slots", "switch", "green").returncode == 0)
     # The guard has been up for long enough by this window, and the switch is younger still.
-    wait_until("the guard is a second old", lambda: guard.status()["uptime_seconds"] >= 2)
+    wait_until("the guard is older than the switch will be when the watchdog looks", lambda: guard.status()["uptime_seconds"] >= 10)
     failing = ["--failures", "1", "--config", str(guard.config), "--start-window"]
     guard.command("slots", "switch", "blue")
     uptime = guard.status()["uptime_seconds"]

@@ -27,7 +27,7 @@ async fn a_flood_of_discovers_costs_other_clients_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let backend = mcp_backend(&folder.path().join("b.sock"));
     backend.set_behaviour(Behaviour::Delayed(Duration::from_millis(50)));
-    let limits = "[limits]\nin_flight = 4\nwaiting = 4";
+    let limits = "[limits]\nin_flight = 4\nwaiting = 4\n[timeouts]\nwaiting = \"20s\"";
     let tokens = client("flood", "") + &client("polite", "");
     let guard = Arc::new(guard().tokens(&tokens).config(limits).upstream(backend.address()).start().await);
     let stop = Arc::new(AtomicBool::new(false));

@@ -348,5 +348,6 @@ async fn scrapes_that_never_end_make_room_for_others() {
     for _ in 0..5 {
         assert!(guard.metrics().await.contains("mcp_guard_connections"));
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // A scrape that finds no room waits for 10 s.
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
 }

@@ -41,7 +41,7 @@ fn rss(guard: &Guard) -> u64 {
 #[tokio::test]
 async fn ten_thousand_idle_connections_cost_little_and_disturb_no_call() {
     let backend = backend().await.serve(|request| ok(&result(request.json()["id"].as_u64().unwrap())));
-    let limits = format!("[limits]\nconnections = {}", IDLE + 200);
+    let limits = format!("[limits]\nconnections = {}\n[timeouts]\nheader = \"120s\"", IDLE + 200);
     let guard = guard().token("t").upstream(&backend).config(&limits).start().await;
     let before = rss(&guard);
     let mut idle: Vec<Client> = Vec::new();

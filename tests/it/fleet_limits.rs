@@ -51,7 +51,11 @@ async fn without_its_store_a_guard_of_a_fleet_holds_a_shared_rate_by_itself() {
 
     guard.set_tokens(&client("bot", "rate = \"1/h\""));
     guard.command_ok("reload").await;
-    let slow = retry_after(&call(&guard).await);
+    // What was left, or has come back meanwhile, is left.
+    let mut slow = None;
+    for _ in 0..5 {
+        slow = slow.or(retry_after(&call(&guard).await));
+    }
     assert!(slow.is_some_and(|wait| wait > Duration::from_secs(60)), "{slow:?}");
     guard.set_tokens(&client("bot", "rate = \"100000/s\""));
     guard.command_ok("reload").await;

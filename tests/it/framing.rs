@@ -95,7 +95,7 @@ async fn heads_beyond_the_limits_have_their_own_statuses() {
 // "header block not complete within `timeouts.header` (total, not per read)"
 #[tokio::test]
 async fn a_dribbled_head_meets_one_total_deadline() {
-    let (guard, _backend) = fresh("[timeouts]\nheader = \"300ms\"").await;
+    let (guard, _backend) = fresh("[timeouts]\nheader = \"3s\"").await;
     let mut client = guard.connect().await;
     let mut clock = tokio::time::interval(std::time::Duration::from_millis(50));
     // Without end: only a deadline that no byte puts off can cut it.
@@ -115,7 +115,7 @@ async fn a_dribbled_head_meets_one_total_deadline() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_without_a_word() {
-    let (guard, _backend) = fresh("[timeouts]\nkeepalive_idle = \"100ms\"\nheader = \"200ms\"").await;
+    let (guard, _backend) = fresh("[timeouts]\nkeepalive_idle = \"100ms\"\nheader = \"3s\"").await;
     let mut client = guard.connect().await;
     assert_eq!(client.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
     assert_eq!(client.rest().await, b"");

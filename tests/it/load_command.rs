@@ -86,7 +86,7 @@ async fn a_slower_server_is_worse_than_its_baseline() {
 #[tokio::test]
 async fn refused_requests_are_failures_with_their_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let tokens = crate::limits::client("bot", "rate = \"60/m\"\nburst = 20");
+    let tokens = crate::limits::client("bot", "rate = \"60/h\"\nburst = 20");
     let (_backend, guard) = pair(folder.path(), &tokens).await;
     let output = load(&guard, "-n 60 -c 2 --json").await;
     let found = numbers(&output);

@@ -209,7 +209,7 @@ async fn a_reload_replaces_the_certificate_for_new_connections_and_refuses_a_bad
 #[tokio::test]
 async fn a_slow_handshake_ends_with_the_deadline_of_a_head() {
     let certificates = server_certificates();
-    let config = format!("{}\n[timeouts]\nheader = \"300ms\"", listen_tls(&certificates, ""));
+    let config = format!("{}\n[timeouts]\nheader = \"3s\"", listen_tls(&certificates, ""));
     let guard = guard().token("t").on_tcp().config(&config).start().await;
     let started = Instant::now();
     let mut silent = TcpStream::connect(guard.listen_address()).await.unwrap();
@@ -221,7 +221,7 @@ async fn a_slow_handshake_ends_with_the_deadline_of_a_head() {
         in_time("the end of the connection", stream.read_to_end(&mut rest)).await.unwrap();
         assert_eq!(rest, b"", "nothing is said in clear");
     }
-    assert!(started.elapsed() >= Duration::from_millis(300));
+    assert!(started.elapsed() >= Duration::from_secs(3));
     // A client that says nothing after its handshake is closed, too, and told so.
     let mut idle = TlsClient::new(&certificates).connect(&guard).await.unwrap();
     let mut rest = Vec::new();

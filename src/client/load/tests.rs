@@ -24,8 +24,7 @@ async fn server(script: Script) -> (Client, Arc<AtomicUsize>) {
         }
     });
     let target = Target::parse(&format!("http://127.0.0.1:{port}/mcp")).expect("a target");
-    let limits = Limits { total: Duration::from_millis(500), ..Limits::default() };
-    (Client::new(target, limits), accepted)
+    (Client::new(target, Limits::default()), accepted)
 }
 
 async fn serve(mut stream: TcpStream, script: Script) {

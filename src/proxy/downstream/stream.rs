@@ -231,8 +231,11 @@ impl Downstream {
                 self.timer.due = self.timer.due.min(Instant::now() + grace());
             }
             let ended = ready!(poll_reading_time(&mut self.guard, &mut self.timer, cx));
-            // A request that has arrived is not lost for another connection.
-            let read = if self.guard.is_evicted() { self.stream.receive_now(buffer) } else { 0 };
+            // A request that has arrived is not lost: neither for another connection, nor because its time was over a moment ago.
+            let read = match self.guard.phase() {
+                Phase::Serving | Phase::Draining => self.stream.receive_now(buffer),
+                Phase::Expired => 0,
+            };
             Poll::Ready(if read > 0 { Ok(read) } else { Err(ended) })
         })
         .await
@@ -393,8 +396,8 @@ mod tests {
     use crate::proxy::downstream::client_stream::Accepted;
     use crate::proxy::drain::{Admission, Drain};
 
-    #[tokio::test]
-    async fn a_request_that_has_arrived_is_read_although_its_connection_is_evicted() {
+    /// A client and its connection, on which a request has arrived. Tokio has not been told of it: this task has not waited once.
+    fn arrived(drain: &Arc<Drain>) -> (std::net::TcpStream, Downstream) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
@@ -402,16 +405,32 @@ mod tests {
         accepted.peek(&mut [0]).unwrap();
         accepted.set_nonblocking(true).unwrap();
         let accepted = Accepted::Tcp(TcpStream::from_std(accepted).unwrap());
-
-        let drain = Arc::new(Drain::new());
         let (guard, _) = drain.enter(1, None).unwrap();
         let mut downstream = Downstream::new(ClientStream::Clear(accepted), guard);
         downstream.set_timeout(Duration::from_secs(60));
         downstream.guard().idle(std::time::Instant::now());
+        (client, downstream)
+    }
+
+    #[tokio::test]
+    async fn a_request_that_has_arrived_is_read_although_the_time_of_its_connection_is_over() {
+        let (_client, mut downstream) = arrived(&Arc::new(Drain::new()));
+        downstream.set_deadline(Instant::now());
+        let mut buffer = Vec::new();
+        let read = downstream.wait_for_bytes(&mut buffer, || Duration::ZERO).await;
+        assert_eq!((read, buffer.as_slice()), (Ok(4), b"POST".as_slice()));
+        downstream.set_deadline(Instant::now());
+        let read = downstream.wait_for_bytes(&mut buffer, || Duration::ZERO).await;
+        assert_eq!(read, Err(Interrupt::Deadline));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_has_arrived_is_read_although_its_connection_is_evicted() {
+        let drain = Arc::new(Drain::new());
+        let (_client, mut downstream) = arrived(&drain);
         let (_newer, admission) = drain.enter(1, None).unwrap();
         assert_eq!(admission, Admission::Evicting);
 
-        // Tokio has not been told of anything yet: this task has not waited once.
         let mut buffer = Vec::new();
         let read = downstream.wait_for_bytes(&mut buffer, || Duration::ZERO).await;
         assert_eq!((read, buffer.as_slice()), (Ok(4), b"POST".as_slice()));

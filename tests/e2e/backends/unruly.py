@@ -3,7 +3,8 @@
 Usage: unruly.py SOCKET GOOD_SOCKET MOOD_FILE RECORD_FILE
 
 The guard's own probes are always passed on: what must be noticed is what happens to clients. Every other request is written to
-the record before anything else happens to it: [milliseconds since the epoch, method, marker of a tools/call].
+the record before anything else happens to it: [milliseconds since the epoch, method, marker of a tools/call, milliseconds]. It arrived
+between the two times: this process had read everything at the first, and the second is that of the record.
 """
 
 import asyncio
@@ -41,10 +42,24 @@ async def message(reader: asyncio.StreamReader) -> bytes:
     return head
 
 
+idle_at = time.time()
+
+
+async def watch() -> None:
+    """Notes when this process has last had time."""
+    global idle_at
+    while True:
+        # The loop reads its sockets before it comes here again.
+        now = time.time()
+        await asyncio.sleep(0.005)
+        idle_at = now
+
+
 def note(body: bytes) -> None:
     call = json.loads(body)
     marker = call.get("params", {}).get("_meta", {}).get("e2e/marker")
-    record.write(json.dumps([round(time.time() * 1000), call.get("method"), marker]).encode() + b"\n")
+    line = [round(idle_at * 1000), call.get("method"), marker, round(time.time() * 1000)]
+    record.write(json.dumps(line).encode() + b"\n")
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -86,7 +101,8 @@ async def main() -> None:
     listener.listen(512)
     os.rename(path + ".new", path)
     server = await asyncio.start_unix_server(serve, sock=listener)
-    await server.serve_forever()
+    watching = asyncio.create_task(watch())
+    await asyncio.gather(server.serve_forever(), watching)
 
 
 asyncio.run(main())

@@ -14,7 +14,7 @@ import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-PATIENCE = 15
+PATIENCE = 60
 
 
 async def subscribed(url: str, acknowledged: asyncio.Queue, ending: asyncio.Event) -> bool:

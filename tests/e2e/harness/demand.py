@@ -40,12 +40,12 @@ class Demand:
         """Calls a second, guard by guard, from now on."""
         self._rates = [*rates, *[0.0] * (len(self._guards) - len(rates))]
 
-    def during(self, seconds: float) -> Counter:
-        """How many calls each guard admits in the next seconds."""
+    def during(self, seconds: float) -> tuple[Counter, float]:
+        """How many calls each guard admits in the next seconds, and how many seconds it were."""
         begin = time.monotonic()
         time.sleep(seconds)
         end = time.monotonic()
-        return Counter(guard for at, guard in list(self.admitted) if begin <= at < end)
+        return Counter(guard for at, guard in list(self.admitted) if begin <= at < end), end - begin
 
     async def _run(self) -> None:
         workers = [self._worker(number, turn) for number in range(len(self._guards)) for turn in range(CONNECTIONS)]

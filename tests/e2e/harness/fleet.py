@@ -45,7 +45,7 @@ key = "request"
 plan = "plan.toml"
 [health]
 interval = "500ms"
-timeout = "500ms"
+timeout = "1500ms"
 rise = 1
 [auth]
 tokens_file = "tokens.toml"
@@ -115,9 +115,9 @@ class Candidate:
         finally:
             self.becomes("good")
 
-    def times(self) -> list[int]:
-        """When each client's request arrived, in milliseconds since the epoch."""
-        return [json.loads(line)[0] for line in self.record.read_text().splitlines()]
+    def times(self) -> list[tuple[int, int]]:
+        """Between which times each client's request arrived, in milliseconds since the epoch."""
+        return [(earliest, latest) for earliest, _, _, latest in map(json.loads, self.record.read_text().splitlines())]
 
     def count(self) -> int:
         return self.record.read_bytes().count(b"\n")

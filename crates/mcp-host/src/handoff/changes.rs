@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use crate::handoff::channel::channel;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     fn ends() -> (ChangeReceiver, Finishing) {
         let (old, new) = channel().unwrap();
@@ -138,7 +138,7 @@ mod tests {
             }
             followed
         });
-        assert!(finishing.follow("one", SECOND).unwrap() && finishing.follow("another", SECOND).unwrap());
+        assert!(finishing.follow("one", PATIENCE).unwrap() && finishing.follow("another", PATIENCE).unwrap());
         drop(finishing);
         assert_eq!(old.join().unwrap(), ["one", "another"]);
     }
@@ -148,7 +148,7 @@ mod tests {
         let (changes, mut finishing) = ends();
         assert!(finishing.follow("c", Duration::from_millis(20)).is_err(), "it hangs");
         drop(changes);
-        assert!(!finishing.follow("c", SECOND).unwrap());
+        assert!(!finishing.follow("c", PATIENCE).unwrap());
     }
 
     #[test]
@@ -158,9 +158,9 @@ mod tests {
         finishing.end_changes();
         assert_eq!(changes.wait(), None);
         assert!(!watch.wait_ended(Instant::now(), || false));
-        assert!(!watch.wait_ended(Instant::now() + 100 * SECOND, || true), "given up");
+        assert!(!watch.wait_ended(Instant::now() + PATIENCE, || true), "given up");
         drop(changes);
-        assert!(watch.wait_ended(Instant::now() + SECOND, || false));
+        assert!(watch.wait_ended(Instant::now() + PATIENCE, || false));
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
         changes.done();
         assert!(!watch.wait_ended(Instant::now(), || false));
         drop(changes);
-        assert!(watch.wait_ended(Instant::now() + SECOND, || false));
+        assert!(watch.wait_ended(Instant::now() + PATIENCE, || false));
     }
 
     #[test]
@@ -181,6 +181,6 @@ mod tests {
         let watch = finishing.watch().unwrap();
         changes.done();
         assert!(!watch.wait_ended(Instant::now(), || false));
-        assert!(finishing.follow("c", SECOND).unwrap());
+        assert!(finishing.follow("c", PATIENCE).unwrap());
     }
 }

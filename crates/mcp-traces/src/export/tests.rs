@@ -16,11 +16,12 @@ use crate::{Ids, Sampled, TraceContext};
 const DEADLINE: Duration = Duration::from_secs(20);
 const QUICK: Timing = Timing {
     batch: Duration::from_millis(20),
-    attempt: Duration::from_millis(500),
+    attempt: DEADLINE,
     pause_first: Duration::from_millis(5),
     pause_max: Duration::from_millis(20),
-    give_up: Duration::from_millis(200),
+    give_up: DEADLINE,
 };
+const SOON: Duration = Duration::from_millis(200);
 
 /// What a collector gets: the head, and the decoded message.
 type Received = (String, ExportTraceServiceRequest);
@@ -116,8 +117,7 @@ fn a_full_queue_drops_whole_requests_counts_them_and_never_waits() {
     // A port that nothing listens on.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = Endpoint::parse(&format!("http://{address}")).unwrap();
-    let patient = Timing { give_up: DEADLINE, ..QUICK };
-    let (exporter, reports) = start(Settings { endpoint, headers: Headers::default() }, patient);
+    let (exporter, reports) = start(Settings { endpoint, headers: Headers::default() }, QUICK);
     for _ in 0..3000 {
         exporter.send(spans(2));
     }
@@ -174,7 +174,7 @@ fn spans_that_a_collector_refuses_are_counted_apart() {
 fn a_collector_that_does_not_answer_costs_its_spans_and_no_more() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = Endpoint::parse(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
-    let timing = Timing { attempt: Duration::from_millis(30), ..QUICK };
+    let timing = Timing { attempt: Duration::from_millis(30), give_up: SOON, ..QUICK };
     let (exporter, reports) = start(Settings { endpoint, headers: Headers::default() }, timing);
     exporter.send(spans(1));
     assert!(
@@ -191,7 +191,7 @@ fn a_collector_that_does_not_answer_costs_its_spans_and_no_more() {
 fn a_collector_that_is_busy_without_a_pause_is_asked_again_with_one() {
     let busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n".to_vec();
     let (settings, received) = collector(vec![busy.clone(), busy.clone(), busy, http("200 OK", b"")]);
-    let timing = Timing { pause_first: Duration::from_millis(50), give_up: DEADLINE, ..QUICK };
+    let timing = Timing { pause_first: Duration::from_millis(50), ..QUICK };
     let (exporter, _reports) = start(settings, timing);
     let begun = std::time::Instant::now();
     exporter.send(spans(1));
@@ -207,8 +207,8 @@ fn a_collector_that_is_busy_without_a_pause_is_asked_again_with_one() {
 fn a_collector_that_stays_busy_costs_its_spans_and_the_next_ones_arrive() {
     let busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n".to_vec();
     let (settings, _received) = collector(vec![busy]);
-    let timing =
-        Timing { pause_first: Duration::from_micros(1), pause_max: Duration::from_micros(1), ..QUICK };
+    let pause = Duration::from_micros(1);
+    let timing = Timing { pause_first: pause, pause_max: pause, give_up: SOON, ..QUICK };
     let (exporter, _reports) = start(settings, timing);
     exporter.send(spans(1));
     while exporter.counts().failed == 0 {
@@ -239,7 +239,7 @@ fn the_status_decides_whatever_becomes_of_the_body() {
 fn what_is_discarded_is_not_sent() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = Endpoint::parse(&format!("http://{address}")).unwrap();
-    let patient = Timing { give_up: DEADLINE, pause_first: DEADLINE, pause_max: DEADLINE, ..QUICK };
+    let patient = Timing { pause_first: DEADLINE, pause_max: DEADLINE, ..QUICK };
     let (exporter, reports) = start(Settings { endpoint, headers: Headers::default() }, patient);
     exporter.send(spans(1));
     assert!(matches!(reports.recv_timeout(DEADLINE).unwrap(), Report::Failing(_)));
