@@ -55,7 +55,7 @@ keepalive_idle = "{idle:g}s"
 header = "{head:g}s"
 [health]
 interval = "500ms"
-timeout = "1500ms"
+timeout = "500ms"
 """
 
 

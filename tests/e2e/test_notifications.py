@@ -39,7 +39,7 @@ address = "{green}"
 plan = "plan.toml"
 [health]
 interval = "250ms"
-timeout = "1500ms"
+timeout = "250ms"
 """
 
 

@@ -49,7 +49,7 @@ key = "request"
 plan = "plan.toml"
 [health]
 interval = "500ms"
-timeout = "1500ms"
+timeout = "500ms"
 [timeouts]
 total = "8s"
 """

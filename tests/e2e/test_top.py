@@ -25,7 +25,7 @@ MORE = """
 address = "{green}"
 [health]
 interval = "500ms"
-timeout = "1500ms"
+timeout = "500ms"
 rise = 1
 [rollout]
 plan = "plan.toml"

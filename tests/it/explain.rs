@@ -12,7 +12,7 @@ use crate::limits::{client, tool_call};
 
 const MODERN: &str = "MCP-Protocol-Version: 2026-07-28\r\n";
 /// Health checks that see the slots, and a split by client.
-const STICKY: &str = "[health]\ninterval = \"2s\"\ntimeout = \"2s\"\nrise = 1\n";
+const STICKY: &str = "[health]\ninterval = \"500ms\"\ntimeout = \"500ms\"\nrise = 1\n";
 /// A step that ends only by command.
 const CANARY: &str = "[clients]\ncandidate = [\"early\"]\nstable = [\"late\"]\n[gate]\nparity = false\n\
                       [[step]]\nstage = \"canary\"\nweight = 50\nhold = \"1h\"\n[[step]]\nstage = \"bake\"\nhold = \"1h\"\n";

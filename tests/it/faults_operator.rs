@@ -24,7 +24,7 @@ async fn a_state_that_cannot_be_written_is_said_and_changes_no_call() {
     let in_the_way = guard.state().join("rollout.state.new");
     std::fs::create_dir(&in_the_way).unwrap();
 
-    let typed = guard.command("slots switch blue").await;
+    let typed = guard.command_when_healthy("slots switch blue").await;
     assert_eq!(typed.code, 0, "{typed:?}");
     assert!(format!("{}{}", typed.stdout, typed.stderr).contains("not saved"), "{typed:?}");
     eventually("the alarm is raised", || async {

@@ -75,7 +75,7 @@ async fn every_order_arrives(guard: &Guard, breakages: &[Breakage], socket: &str
             None => std::fs::remove_file(guard.config()).unwrap(),
         }
         for (words, code, said) in ORDERS {
-            let typed = guard.command(&format!("{words} {socket}")).await;
+            let typed = guard.command_when_healthy(&format!("{words} {socket}")).await;
             let told = format!("{}{}", typed.stdout, typed.stderr);
             assert_eq!(typed.code, *code, "{name}: {words}: {typed:?}");
             assert!(told.contains(said), "{name}: {words}: {typed:?}");

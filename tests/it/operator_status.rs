@@ -81,7 +81,7 @@ async fn a_slot_without_tools_is_not_healthy_and_a_switch_names_what_its_target_
     let back = pair.guard.command_ok("slots switch blue").await;
     assert!(!back.contains("lacks"), "{back}");
     pair.green.lists(0);
-    let refused = pair.guard.command("slots switch green").await;
+    let refused = pair.guard.command_when_healthy("slots switch green").await;
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stderr.contains("green lists no tools (add --force"), "{refused:?}");
     pair.health("green", "0").await;
@@ -92,7 +92,7 @@ async fn a_slot_without_tools_is_not_healthy_and_a_switch_names_what_its_target_
         "{forced}"
     );
     // An empty list is no reason to begin a rollout, with whatever force.
-    let other = pair.guard.command("slots switch blue").await;
+    let other = pair.guard.command_when_healthy("slots switch blue").await;
     assert_eq!(other.code, 0, "{other:?}");
     assert_eq!(pair.guard.command("rollout start --force").await.code, 1);
 }

@@ -70,7 +70,7 @@ async fn a_parity_difference_stops_the_start_and_is_shown_everywhere() {
     let stage = stage(GATED).await;
     stage.blue.answers("tools/list", &tools(7));
     stage.green.answers("tools/list", &tools(30));
-    let refused = stage.guard.command("rollout start").await;
+    let refused = stage.guard.command_when_healthy("rollout start").await;
     assert_eq!(refused.code, 1, "{refused:?}");
     assert_eq!(refused.stderr.matches(DIFFERS).count(), 1, "both eras, told once: {refused:?}");
     let history = stage.guard.history().await;
@@ -96,13 +96,13 @@ async fn a_reviewed_difference_passes_at_every_stage_until_it_expires() {
     let start = |path: PathBuf| format!("rollout start --accept {}", path.display());
 
     let past = stage.accept(&entry("30", "expires = 2020-02-29"));
-    let refused = stage.guard.command(&start(past)).await;
+    let refused = stage.guard.command_when_healthy(&start(past)).await;
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains(DIFFERS), "{refused:?}");
     assert!(refused.stderr.contains("accepted, but not any more: default changed"), "{refused:?}");
 
     let other = stage.accept(&entry("60", ""));
-    assert_eq!(stage.guard.command(&start(other)).await.code, 1, "another value was reviewed");
+    assert_eq!(stage.guard.command_when_healthy(&start(other)).await.code, 1, "another value was reviewed");
     let bad = stage.accept(&entry("30", "expires = \"tomorrow\""));
     let unreadable = stage.guard.command(&start(bad)).await;
     assert_eq!((unreadable.code, unreadable.stderr.contains("expires")), (2, true), "{unreadable:?}");
@@ -117,7 +117,7 @@ async fn a_reviewed_difference_passes_at_every_stage_until_it_expires() {
     let promoted = stage.guard.command_ok("rollout promote").await;
     assert!(promoted.contains("canary 50 % -> bake") && promoted.contains("accepted: agreed"), "{promoted}");
     stage.guard.command_ok("rollout rollback").await;
-    assert_eq!(stage.guard.command("rollout start").await.code, 1, "and only for that one");
+    assert_eq!(stage.guard.command_when_healthy("rollout start").await.code, 1, "and only for that one");
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn an_operator_does_not_promote_past_a_difference_unless_forced() {
     let stage = stage(GATED).await;
     stage.guard.command_ok("rollout start").await;
     stage.green.lists(2);
-    let refused = stage.guard.command("rollout promote").await;
+    let refused = stage.guard.command_when_healthy("rollout promote").await;
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("tool-names: tool_2 - tool missing on the candidate"), "{refused:?}");
     let promoted = stage.guard.command_ok("rollout promote --force").await;

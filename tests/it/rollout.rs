@@ -8,10 +8,10 @@ use mcp_testkit::{Behaviour, Guard, McpBackend, call, eventually, mcp_backend, o
 
 use crate::guard;
 
-/// Probes that a busy machine does not fail, and calls that go by their request: a handful of clients would
+/// Quick probes, of which a busy machine may delay some, and calls that go by their request: a handful of clients would
 /// not spread.
 pub(crate) const QUICK: &str =
-    "[health]\ninterval = \"2s\"\ntimeout = \"2s\"\nrise = 1\n[routing]\nkey = \"request\"\n";
+    "[health]\ninterval = \"500ms\"\ntimeout = \"500ms\"\nrise = 1\n[routing]\nkey = \"request\"\n";
 /// Two short steps.
 const PLAN: &str = "[gate]\nparity = false\n\
                     [[step]]\nstage = \"canary\"\nweight = 50\nhold = \"200ms\"\nmin_samples = 5\n\
@@ -83,13 +83,13 @@ async fn a_switch_to_a_backend_that_does_not_respond_is_refused() {
     // At once, before the health checks have counted: the target is looked at when the order comes.
     let refused = pair.guard.command("slots switch green").await;
     assert_eq!(refused.code, 1, "{refused:?}");
-    assert!(refused.stderr.contains("green is not healthy: no answer within 2000 ms"), "{refused:?}");
+    assert!(refused.stderr.contains("green is not healthy: no answer within 500 ms"), "{refused:?}");
     eventually("green is known to be unhealthy", || async {
         pair.guard.metric("mcp_guard_slot_healthy{slot=\"green\"}").await == 0.0
     })
     .await;
     let listed = pair.guard.command_ok("slots list").await;
-    assert!(listed.contains("unhealthy") && listed.contains("no answer within 2000 ms"), "{listed}");
+    assert!(listed.contains("unhealthy") && listed.contains("no answer within 500 ms"), "{listed}");
     assert!(pair.guard.command("rollout start").await.stderr.contains("green is not healthy"));
     pair.call().await;
     assert_eq!(pair.green.calls(), 0);
@@ -151,7 +151,7 @@ async fn a_rollout_can_be_watched_to_its_end() {
         pair.call().await;
         pair.guard.history().await.len() == 3
     });
-    let (watched, ()) = tokio::join!(pair.guard.command("rollout start --watch"), calls);
+    let (watched, ()) = tokio::join!(pair.guard.command_when_healthy("rollout start --watch"), calls);
     assert_eq!(watched.code, 0, "{watched:?}");
     for words in ["blue (", "green (", "calls", "errors", "p50", "p95", "verdict", "green serves all traffic"]
     {
@@ -196,7 +196,7 @@ async fn a_rollout_can_be_stopped_hurried_and_taken_back() {
 async fn a_candidate_that_differs_is_refused_at_the_gate() {
     let pair = pair(&LONG.replace("parity = false", "parity = true")).await;
     pair.green.lists(2);
-    let refused = pair.guard.command("rollout start").await;
+    let refused = pair.guard.command_when_healthy("rollout start").await;
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("tool-names: tool_2 - tool missing on the candidate"), "{refused:?}");
     let forced = pair.guard.command_ok("rollout start --force").await;
@@ -228,7 +228,7 @@ async fn newer_versions_are_held_back_while_the_way_back_does_not_speak_them() {
     pair.guard.command_ok("rollout promote").await;
     let open = discover().await;
     assert_eq!(open.status(), 200, "{}", open.text());
-    let refused = pair.guard.command("slots switch blue").await;
+    let refused = pair.guard.command_when_healthy("slots switch blue").await;
     assert!(refused.stderr.contains("blue does not speak protocol 2026-07-28"), "{refused:?}");
 }
 
@@ -303,7 +303,7 @@ async fn a_damaged_state_is_refused_and_the_configured_slot_serves() {
 // What a failed candidate held for a read is free while stable responds: a slow stable must not fill the candidate.
 #[tokio::test]
 async fn a_read_that_falls_back_to_stable_gives_the_candidates_permit_back() {
-    let config = "[health]\ninterval = \"2s\"\ntimeout = \"2s\"\nrise = 1\n";
+    let config = "[health]\ninterval = \"500ms\"\ntimeout = \"500ms\"\nrise = 1\n";
     let plan = format!("{LONG}[clients]\ncandidate = [\"default\"]\n");
     let pair = pair_of(mcp_backend, config, &plan).await;
     pair.guard.command_ok("rollout start").await;

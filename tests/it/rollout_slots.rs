@@ -103,7 +103,7 @@ async fn a_switch_waits_for_calls_under_way_and_says_how_many_there_still_are() 
     let mut client = pair.guard.connect().await;
     client.send(post("t", "", &call(1, "tools/call"))).await;
     eventually("the call is on blue", || std::future::ready(blue.calls() == 1)).await;
-    let impatient = pair.guard.command("slots switch green --drain-timeout 0").await;
+    let impatient = pair.guard.command_when_healthy("slots switch green --drain-timeout 0").await;
     assert_eq!(impatient.code, 1, "{impatient:?}");
     assert!(impatient.stdout.contains("stable is green now"), "{impatient:?}");
     assert!(impatient.stderr.contains("blue still has 1 calls in flight; they are not cut"), "{impatient:?}");

@@ -43,18 +43,23 @@ impl Guard {
         }
     }
 
-    /// The same; it must succeed. The command is repeated where a backend did not respond to a probe in time, because a busy
-    /// machine delays it.
-    pub async fn command_ok(&self, words: &str) -> String {
+    /// The same. It is repeated where a backend did not respond to a probe in time, because a busy machine delays it.
+    pub async fn command_when_healthy(&self, words: &str) -> CommandOutput {
         let mut last = self.command(words).await;
         let patient = async {
-            while last.code != 0 {
-                assert!(last.stderr.contains("is not healthy: no answer within"), "{words}: {last:?}");
+            while last.stderr.contains("is not healthy: no answer within") {
                 last = self.command(words).await;
             }
         };
         in_time(words, patient).await;
-        last.stdout
+        last
+    }
+
+    /// The same; it must succeed.
+    pub async fn command_ok(&self, words: &str) -> String {
+        let told = self.command_when_healthy(words).await;
+        assert_eq!(told.code, 0, "{words}: {told:?}");
+        told.stdout
     }
 
     /// `rollout status --json`

@@ -31,7 +31,7 @@ class Console:
 address = "{self.green.address}"
 [health]
 interval = "500ms"
-timeout = "1500ms"
+timeout = "500ms"
 rise = 1
 [rollout]
 plan = "plan.toml"

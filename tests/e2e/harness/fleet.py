@@ -45,7 +45,7 @@ key = "request"
 plan = "plan.toml"
 [health]
 interval = "500ms"
-timeout = "1500ms"
+timeout = "500ms"
 rise = 1
 [auth]
 tokens_file = "tokens.toml"
