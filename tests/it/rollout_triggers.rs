@@ -156,7 +156,7 @@ async fn under_load(trigger: &str, settings: &str, behaviour: Behaviour, fires: 
 
 #[tokio::test]
 async fn error_rate() {
-    let settings = "threshold = \"10%\"\nwindow = \"2s\"\nmin_samples = 50";
+    let settings = "threshold = \"10%\"\nwindow = \"10s\"\nmin_samples = 50";
     under_load("error_rate", settings, Behaviour::InternalErrors(25), true).await;
     // Per call of the candidate: a list that fails there is a failure, though its client is answered by stable.
     under_load("error_rate", settings, Behaviour::InternalErrors(4), false).await;
@@ -164,14 +164,15 @@ async fn error_rate() {
 
 #[tokio::test]
 async fn error_rate_by_tool_errors() {
-    let settings = "threshold = \"10%\"\nwindow = \"2s\"\nmin_samples = 50";
+    let settings = "threshold = \"10%\"\nwindow = \"10s\"\nmin_samples = 50";
     under_load("error_rate", settings, Behaviour::ToolErrors(60), true).await;
     under_load("error_rate", settings, Behaviour::ToolErrors(8), false).await;
 }
 
 #[tokio::test]
 async fn error_rate_by_garbage_and_by_status() {
-    let settings = "threshold = \"10%\"\nwindow = \"2s\"\nmin_samples = 50";
+    // The breaker lets few calls through, and all of them fail.
+    let settings = "threshold = \"10%\"\nwindow = \"10s\"\nmin_samples = 10";
     under_load("error_rate", settings, Behaviour::NotJsonRpc, true).await;
     under_load("error_rate", settings, Behaviour::Status500, true).await;
 }
