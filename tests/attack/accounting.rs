@@ -1,6 +1,5 @@
 //! Disconnects at any byte, failing backends and commands of the operator: every permit, queue entry and turn is given back.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,25 +17,24 @@ const CROWD: u64 = 40;
 /// How much longer the crowd stays for the first orders to be carried out.
 const ORDERS_TIME: Duration = Duration::from_secs(30);
 
-fn configuration(blue: &Path, green: &Path) -> String {
+/// Calls end by these, now and then.
+const SHORT: &str = "[timeouts]\ntotal = \"3s\"\nwaiting = \"300ms\"\nhold = \"300ms\"\nstream_idle = \"1s\"\n\
+                     [health]\ninterval = \"500ms\"\ntimeout = \"500ms\"\nrise = 1\n";
+/// Enough for calls that are made at the same time.
+const PATIENT: &str = "[timeouts]\ntotal = \"60s\"\nwaiting = \"20s\"\nhold = \"20s\"\nstream_idle = \"1s\"\n\
+                       [health]\ninterval = \"5s\"\ntimeout = \"5s\"\nrise = 1\n";
+
+fn configuration([blue, green]: &[Unruly; 2], times: &str) -> String {
     format!(
         "[listen]\naddress = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\nadmin = \"admin.sock\"\nstate = \"state\"\n\
          [auth]\ntokens_file = \"tokens.toml\"\n[tools]\nread_only = [\"look_*\"]\n\
          [slots.blue]\naddress = \"unix:{}\"\n[slots.green]\naddress = \"unix:{}\"\n\
          [limits]\nin_flight = 4\nwaiting = 5\nheld = 8\nstreams = 6\nstreams_per_client = 3\n\
          [limits.tools]\n\"ok_*\" = {{ concurrency = 2 }}\n\
-         [timeouts]\ntotal = \"3s\"\nwaiting = \"300ms\"\nhold = \"300ms\"\nstream_idle = \"1s\"\n\
-         [health]\ninterval = \"500ms\"\ntimeout = \"500ms\"\nrise = 1\n",
-        blue.display(),
-        green.display()
+         {times}",
+        blue.path.display(),
+        green.path.display()
     )
-}
-
-/// With time enough for calls that are made at the same time.
-fn patient(configuration: &str) -> String {
-    [("\"3s\"", "\"60s\""), ("\"300ms\"", "\"20s\""), ("\"500ms\"", "\"5s\"")]
-        .iter()
-        .fold(configuration.to_owned(), |text, (short, long)| text.replace(short, long))
 }
 
 /// A request of some kind, whole.
@@ -181,7 +179,7 @@ fn every_permit_is_given_back_after_any_disconnect_and_failure() {
     let seed = seed();
     let backends = ["blue", "green"].map(|name| Unruly::start(folder.path(), name, mix(seed)));
     let tokens = programs::tokens(|client| format!("{}\nconcurrency = 2", client.policy));
-    let mut guard = Guard::with(folder.path(), &configuration(&backends[0].path, &backends[1].path), &tokens);
+    let mut guard = Guard::with(folder.path(), &configuration(&backends, SHORT), &tokens);
     let descriptors = guard.descriptors() + crate::POOL;
     let (begin, is_over, visits) = (Instant::now(), AtomicBool::new(false), AtomicU64::new(0));
     let long = seconds(15).max(Duration::from_secs(3));
@@ -215,7 +213,7 @@ fn every_permit_is_given_back_after_any_disconnect_and_failure() {
     guard.judge(&ledger, descriptors);
     assert!(ledger.violations().is_empty(), "{:#?}", ledger.told());
     // From here on every call has its place, however slow the machine is.
-    guard.configure(&patient(&configuration(&backends[0].path, &backends[1].path)));
+    guard.configure(&configuration(&backends, PATIENT));
     eventually_blocking("the stable slot serves", || {
         backends.iter().for_each(|backend| backend.calm(1));
         ask(&plain(guard.address), &CLIENTS[0], "act_a").contains("\"result\"").then_some(())

@@ -90,8 +90,7 @@ def guarded(module_programs, decoders, straight):
         connection.close()
 
     def judged() -> dict[str, dict] | None:
-        lines = [json.loads(line) for line in guard.program.log().splitlines() if line.startswith("{") and line.endswith("}")]
-        found = {line["request_id"]: line for line in lines if line.get("request_id", "").startswith("case-")}
+        found = {line["request_id"]: line for line in guard.lines() if line.get("request_id", "").startswith("case-")}
         return found if len(found) == len(straight) else None
 
     yield Backend.seen, wait_until("a line of the log for each body", judged)

@@ -13,7 +13,7 @@ import pytest
 
 from harness import backends
 from harness.background import Background
-from harness.curl import curl
+from harness.curl import metric
 from harness.load import Load, read_response
 from mcp_testkit.guard import TOKEN, Guard
 from mcp_testkit.paths import GUARD, ROOT, system
@@ -111,9 +111,9 @@ def test_a_full_disk_is_said_and_the_guard_keeps_serving(programs):
                 said = switch(guard, "blue")
                 assert "not saved" in said.stdout + said.stderr, said
                 assert (state / "rollout.state").read_bytes() == kept
-                wait_until("the alarm", lambda: saved(guard) == "0")
+                wait_until("the alarm", lambda: saved(guard) == 0)
                 (state / "ballast").unlink()
-                wait_until("the state to be saved again", lambda: saved(guard) == "1")
+                wait_until("the state to be saved again", lambda: saved(guard) == 1)
             outcome = load.stop()
             assert not outcome.failures, outcome
             assert (state / "rollout.state").read_bytes() != kept
@@ -132,11 +132,11 @@ def test_a_failing_disk_is_said_and_the_guard_keeps_serving(programs, call):
         with failing(programs, guard.program.pid, state / "rollout.state.new", call) as failures:
             said = switch(guard, "blue")
             assert "not saved" in said.stdout + said.stderr, said
-            wait_until("the alarm", lambda: saved(guard) == "0")
+            wait_until("the alarm", lambda: saved(guard) == 0)
             wait_until("answers", lambda: load.outcome.succeeded > 50)
             assert (state / "rollout.state").read_bytes() == kept
             assert "EIO" in failures.read_text()
-        wait_until("the state to be saved again", lambda: saved(guard) == "1")
+        wait_until("the state to be saved again", lambda: saved(guard) == 1)
     outcome = load.stop()
     assert not outcome.failures, outcome
     assert (state / "rollout.state").read_bytes() != kept
@@ -165,9 +165,8 @@ def fill(path: Path) -> None:
                     pass
 
 
-def saved(guard: Guard) -> str:
-    page = curl(f"http://{guard.metrics}/metrics").body.decode()
-    return next(line.split()[-1] for line in page.splitlines() if line.startswith("mcp_guard_rollout_state_saved "))
+def saved(guard: Guard) -> float:
+    return metric(guard.metrics, "mcp_guard_rollout_state_saved")
 
 
 MEMORY_KIB = 64 * 1024

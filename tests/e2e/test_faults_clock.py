@@ -18,6 +18,7 @@ import pytest
 
 from harness import backends
 from harness.curl import curl
+from harness.files import replace_text
 from harness.load import Load
 from harness.operator import Operator
 from mcp_testkit.guard import TOKEN, Guard
@@ -77,9 +78,7 @@ class Clock:
 
     def jump(self, seconds: int) -> None:
         """To so much before or after what is right."""
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{seconds:+d}\n")
-        os.replace(new, self._file)
+        replace_text(self._file, f"{seconds:+d}\n")
 
 
 class Waiting:

@@ -5,18 +5,15 @@ Every drill has calls at every guard all the time, and counts each that fails.
 
 import datetime
 import hashlib
-import json
-import re
 import statistics
 import time
 
 import pytest
 
-from harness.curl import curl
+from harness.curl import metric
 from harness.demand import Demand
 from harness.fleet import HELD, TOOL, Crowd, Fleet, Member
 from harness.store import PRIMARY, Link, Sentinels, Store
-from mcp_testkit.guard import Guard
 from mcp_testkit.programs import wait_until
 
 SHORT = HELD[: HELD.index("[[step]]")] + "".join(
@@ -81,7 +78,7 @@ def now() -> float:
 
 def triggered(failing: Member, leader: Member, since: float) -> float:
     """When, after that time, a trigger fired: at the guard whose candidate fails, or at the one that leads. In milliseconds since the epoch."""
-    lines = [json.loads(line) for line in failing.guard.program.log().splitlines() if "the candidate gets no calls from this guard" in line and line.endswith("}")]
+    lines = [line for line in failing.guard.lines() if "the candidate gets no calls from this guard" in line.get("message", "")]
     ejected = [datetime.datetime.fromisoformat(line["time"]).timestamp() * 1000 for line in lines]
     return min(at for at in [*ejected, leader.operator.history()[-1]["at"]] if at >= since)
 
@@ -189,7 +186,7 @@ def left_by(failing: Member, fleet: Fleet) -> None:
     """Its candidate fails: this guard alone sends it no more calls."""
     with failing.candidate.failing():
         wait_until("it sees why", lambda: failing.sees()["candidate"] == "ejected", 5)
-        wait_until("its calls under way are over", lambda: in_flight(failing.guard, "green") == 0)
+        wait_until("its calls under way are over", lambda: metric(failing.guard.metrics, 'mcp_guard_in_flight{slot="green"}') == 0)
         counts = [member.candidate.count() for member in fleet]
         time.sleep(1)
         for member, count in zip(fleet, counts):
@@ -197,11 +194,6 @@ def left_by(failing: Member, fleet: Fleet) -> None:
                 assert member.candidate.count() == count, "it sends its candidate calls"
             else:
                 wait_until(f"{member.name} sends its candidate calls", lambda: member.candidate.count() > count)
-
-
-def in_flight(guard: Guard, slot: str) -> int:
-    page = curl(f"http://{guard.metrics}/metrics").body.decode()
-    return int(re.search(rf'^mcp_guard_in_flight{{slot="{slot}"}} (\d+)$', page, re.M)[1])
 
 
 def test_a_store_that_starts_again_without_data_gets_the_state_back(fleet, store):

@@ -106,8 +106,8 @@ def test_every_receiver_is_notified_in_its_own_format_and_again_after_a_failure(
     assert [started["transition"]["kind"], back["transition"]["kind"]] == ["started", "rolled_back"], "in order, though the first one failed"
     assert back["transition"]["cause"]["fired"]["trigger"] == "candidate_health" and back["severity"] == "critical"
     assert started["incident"] is None
-    wait_until("the record is written", lambda: operator.guard.command("incident", "show", back["incident"]).returncode == 0)
-    record = json.loads(operator.guard.command("incident", "show", back["incident"], "--json").stdout)
+    shown = wait_until("the record is written", lambda: operator.guard.command("incident", "show", back["incident"], "--json").stdout)
+    record = json.loads(shown)
     assert record["outcome"] == "rolled_back" and "candidate_health" in record["cause"], record
     assert "candidate_health" in receiver.at(chat)[1]["text"]
     assert receiver.at(chat)[1]["text"].endswith(f"record: {back['incident']}")

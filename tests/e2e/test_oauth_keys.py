@@ -163,7 +163,7 @@ def test_subjects_of_one_grant_are_split_between_the_slots_and_stay(programs):
             assert "result" in site.call(token).json()
 
     def slots_of() -> dict[str, list[str]]:
-        calls = [line for line in site.lines() if line.get("tool") == TOOL and line.get("client") == "writers"]
+        calls = [line for line in site.guard.lines() if line.get("tool") == TOOL and line.get("client") == "writers"]
         return {robot: [line["slot"] for line in calls if line["subject"] == robot] for robot in ROBOTS}
 
     wait_until("all calls in the log", lambda: all(len(slots) == 5 for slots in slots_of().values()))

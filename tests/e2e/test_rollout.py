@@ -15,6 +15,7 @@ import pytest
 
 from harness.backends import Backend, fastmcp1, mcp_tools
 from harness.curl import curl
+from harness.files import replace_text
 from harness.operator import Operator
 from harness.steady_clients import SteadyClients, ClientReport
 from mcp_testkit.guard import Guard
@@ -85,10 +86,7 @@ class Candidate:
         self.lives.append(self.programs.start(name, argv).wait_for(self.address))
 
     def mood(self, mood: str) -> None:
-        """In one step, so that no request finds an empty file."""
-        new = self.mood_file.with_suffix(".new")
-        new.write_text(mood)
-        new.rename(self.mood_file)
+        replace_text(self.mood_file, mood)
 
     def signal(self, number: int) -> None:
         self.lives[-1].signal(number)

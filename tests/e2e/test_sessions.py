@@ -2,10 +2,9 @@
 
 import json
 import os
-import re
 import subprocess
-import urllib.request
 
+from harness.curl import metric
 from mcp_testkit.guard import TOKEN, Guard
 from mcp_testkit.paths import E2E, python
 from mcp_testkit.programs import Program, free_port, wait_until
@@ -33,8 +32,7 @@ def client(guard: Guard, *tools: str) -> tuple[subprocess.Popen, str]:
 
 
 def streams(guard: Guard) -> float:
-    with urllib.request.urlopen(f"http://{guard.metrics}/metrics", timeout=10) as page:
-        return float(re.search(r"^mcp_guard_streams (\S+)$", page.read().decode(), re.MULTILINE)[1])
+    return metric(guard.metrics, "mcp_guard_streams")
 
 
 def is_terminated(backend: Program, session: str) -> bool:

@@ -9,7 +9,7 @@ import time
 import urllib.request
 
 from harness.backends import mcpserver2
-from harness.curl import curl
+from harness.curl import metric
 from mcp_testkit.guard import TOKEN, Guard
 from mcp_testkit.paths import E2E, python
 
@@ -39,8 +39,7 @@ def seconds_of_a_call(guard: Guard) -> float:
 
 
 def streams(guard: Guard) -> float:
-    page = curl(f"http://{guard.metrics}/metrics").body.decode()
-    return next(float(line.split()[1]) for line in page.splitlines() if line.startswith("mcp_guard_streams "))
+    return metric(guard.metrics, "mcp_guard_streams")
 
 
 def test_forty_subscriptions_held_open_cost_another_client_nothing(programs):

@@ -14,7 +14,7 @@ import pytest
 
 from harness.apache import Apache
 from harness.collector import Collector, Span
-from harness.curl import call, curl
+from harness.curl import call, curl, metric
 from harness.postgresql import Postgres
 from mcp_testkit.guard import TOKEN, WRONG_TOKEN, Guard
 from mcp_testkit.paths import TOOLS
@@ -92,11 +92,6 @@ def check_names(spans: list[Span]) -> None:
 def traced(programs: Programs, collector: Collector, keys: str = 'sample = "100%"', **options) -> Guard:
     _, guard = guarded_tools(programs, more=f'[traces]\nendpoint = "{collector.url}"\n{keys}\n', **options)
     return guard
-
-
-def metric(guard: Guard, series: str) -> float:
-    page = curl(f"http://{guard.metrics}/metrics").body.decode()
-    return float(next((line.split()[-1] for line in page.splitlines() if line.startswith(series + " ")), 0))
 
 
 class Calls:
@@ -186,9 +181,8 @@ def test_one_trace_goes_from_the_client_through_apache_guard_and_tools_to_postgr
         assert statements[0].attributes["db.system.name"] == "postgresql" and statements[0].attributes["db.operation.name"] == "SELECT"
         check_names(spans)
         assert SECRET not in repr(spans) and TOKEN not in repr(spans)
-    is_its = lambda line: f'"trace_id":"{TRACE}"' in line and line.endswith("}")  # noqa: E731
-    line = wait_until("the call in the log", lambda: next(filter(is_its, guard.program.log().splitlines()), None))
-    assert json.loads(line)["tool"] == "find"
+    line = wait_until("the call in the log", lambda: next((line for line in guard.lines() if line.get("trace_id") == TRACE), None))
+    assert line["tool"] == "find"
 
 
 def test_a_failed_statement_is_the_error_of_its_span_without_its_value(whole):
@@ -238,7 +232,7 @@ def test_a_ratio_samples_its_share_and_every_call_has_a_trace_id(programs):
         sampled = {span.trace for span in collector.spans if span.kind == "server"}
         # Five standard deviations of a binomial distribution.
         assert 140 <= len(sampled) <= 260, len(sampled)
-        logged = [json.loads(line) for line in guard.program.log().splitlines() if '"method":"ping"' in line]
+        logged = [line for line in guard.lines() if line.get("method") == "ping"]
         assert len(logged) == 800 and sampled <= {line["trace_id"] for line in logged}
         assert len({line["trace_id"] for line in logged}) == 800
 
@@ -251,7 +245,7 @@ def test_a_collector_that_is_slow_refuses_or_is_away_costs_no_call_and_the_loss_
         spans = 'mcp_guard_trace_spans_total{result="%s"}'
         slowest = {"slow": max(Calls(guard).make(2500))}
         # 5,000 spans; of these 4,096 wait, and one batch is at the collector.
-        assert metric(guard, spans % "dropped") >= 300 and metric(guard, spans % "exported") == 0
+        assert metric(guard.metrics, spans % "dropped") >= 300 and metric(guard.metrics, spans % "exported") == 0
         released.set()
         slow.wait_for("the spans that waited", 4096, lambda span: True)
         for name, url in [("refusing", refusing.url), ("away", f"http://127.0.0.1:{away.getsockname()[1]}")]:
@@ -259,7 +253,7 @@ def test_a_collector_that_is_slow_refuses_or_is_away_costs_no_call_and_the_loss_
             guard.command("reload")
             slowest[name] = max(Calls(guard).make(300))
             if name == "refusing":
-                wait_until("what it refuses is counted", lambda: metric(guard, spans % "failed") >= 300)
+                wait_until("what it refuses is counted", lambda: metric(guard.metrics, spans % "failed") >= 300)
         # An attempt at a collector that is slow takes 10 s.
         assert max(slowest.values()) < 8, slowest
         log = guard.program.log()

@@ -208,7 +208,7 @@ impl<'r> Request<'r> {
         if !self.write(downstream, &bytes, (204, passed), record).await {
             return AfterRequest::Close;
         }
-        if keep_alive == KeepAlive::Close { AfterRequest::Linger } else { AfterRequest::Keep { consumed: 0 } }
+        AfterRequest::of(keep_alive, 0)
     }
 
     async fn write_reply(

@@ -101,8 +101,7 @@ async def main() -> None:
     listener.listen(512)
     os.rename(path + ".new", path)
     server = await asyncio.start_unix_server(serve, sock=listener)
-    watching = asyncio.create_task(watch())
-    await asyncio.gather(server.serve_forever(), watching)
+    await asyncio.gather(server.serve_forever(), watch())
 
 
 asyncio.run(main())

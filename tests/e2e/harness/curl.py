@@ -1,6 +1,7 @@
 """curl, as an operator uses it; a response carries the command that requested it."""
 
 import json
+import re
 import shlex
 import subprocess
 from dataclasses import dataclass
@@ -42,6 +43,12 @@ def call(url: str, method: str, params: dict | None = None, *options: str, id: o
     """One JSON-RPC request with the right token."""
     message = {"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}}
     return curl(url, *options, data=json.dumps(message), token=TOKEN)
+
+
+def metric(address: str, series: str) -> float:
+    """The value of a series of the metrics page there."""
+    page = curl(f"http://{address}/metrics").body.decode()
+    return float(re.search(rf"(?m)^{re.escape(series)} (\S+)$", page)[1])
 
 
 def parse(command: str, raw: bytes) -> Response:

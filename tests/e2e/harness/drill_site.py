@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from harness.background import Background
+from harness.files import replace_text
 from harness.tls import openssl
 from mcp_testkit.guard import TOKEN, WRONG_TOKEN
 from mcp_testkit.paths import E2E, ROOT
@@ -113,7 +114,7 @@ class Slot:
 
     def mood(self, mood: str) -> None:
         """One of those of `unruly.py`."""
-        self._mood.write_text(mood)
+        replace_text(self._mood, mood)
 
     def begin(self) -> None:
         self.mood("good")

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from harness.files import replace_text
 from harness.load import Load
 from harness.operator import Operator
 from harness.steady_clients import SteadyClient
@@ -102,10 +103,7 @@ class Candidate:
         self.program.wait_for(self.address)
 
     def becomes(self, mood: str) -> None:
-        """In one step, so that no request finds an empty file."""
-        new = self.mood_file.with_suffix(".new")
-        new.write_text(mood)
-        new.rename(self.mood_file)
+        replace_text(self.mood_file, mood)
 
     @contextlib.contextmanager
     def failing(self, mood: str = "500") -> Iterator[None]:

@@ -116,15 +116,11 @@ class Site:
         with urllib.request.urlopen(f"http://{self.guard.metrics}/metrics", timeout=20) as response:
             return response.read().decode()
 
-    def lines(self) -> list[dict]:
-        """The guard's log. Its last line may be half written."""
-        return [json.loads(line) for line in self.guard.program.log().splitlines() if line.startswith("{") and line.endswith("}")]
-
     def logged(self, **fields) -> dict:
         """The first line of the guard's log with these values, once it is there."""
 
         def find() -> dict | None:
-            return next((line for line in self.lines() if fields.items() <= line.items()), None)
+            return next((line for line in self.guard.lines() if fields.items() <= line.items()), None)
 
         return wait_until(f"a line of the log with {fields}", find)
 

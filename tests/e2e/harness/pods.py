@@ -6,10 +6,9 @@ Must not know what a test expects of them.
 import hashlib
 import json
 import os
-import re
 from pathlib import Path
 
-from harness.curl import curl
+from harness.curl import curl, metric
 from harness.kubernetes import USER, Podman, Volume, for_podman, only
 from mcp_testkit.guard import TOKEN
 from mcp_testkit.programs import free_port
@@ -59,8 +58,7 @@ class Pod:
         return self.probe("readinessProbe") == 200
 
     def metric(self, name: str) -> float:
-        page = curl(f"http://127.0.0.1:{self.ports['metrics']}/metrics").body.decode()
-        return float(re.search(rf"(?m)^{re.escape(name)} (\S+)$", page)[1])
+        return metric(f"127.0.0.1:{self.ports['metrics']}", name)
 
     def executes(self, command: str) -> str:
         """`kubectl exec POD -c guard -- mcp-guard COMMAND`, which succeeds."""

@@ -77,6 +77,10 @@ class Guard:
         assert done.returncode == 0, f"status failed ({done.returncode}): {done.stderr}"
         return json.loads(done.stdout)
 
+    def lines(self) -> list[dict]:
+        """Its log. The last line may be half written."""
+        return [json.loads(line) for line in self.program.log().splitlines() if line.startswith("{") and line.endswith("}")]
+
     def upgrade(self) -> int:
         """Replaces the process by a new one and returns the new pid. `stop` then ends all of them."""
         self.program.has_successors = True
