@@ -9,7 +9,7 @@ use crate::telemetry::{Outcome, Record};
 use crate::wire::Method;
 
 /// Describes the request as the guard's own side saw it.
-pub(super) fn describe(span: &mut Span, record: &Record<'_>, facts: &TraceFacts) {
+pub(super) fn describe<'a>(span: &mut Span<'a>, record: &'a Record<'_>, facts: &'a TraceFacts) {
     of_mcp(span, record, facts);
     span.word("network.transport", transport(record.peer.is_none()));
     if let Some(method) = facts.http_method.filter(|_| record.method.is_none()) {
@@ -45,7 +45,7 @@ pub(super) fn describe(span: &mut Span, record: &Record<'_>, facts: &TraceFacts)
 }
 
 /// The code of the JSON-RPC error that the client gets.
-pub(super) fn add_rpc_code(span: &mut Span, facts: &TraceFacts) {
+pub(super) fn add_rpc_code(span: &mut Span<'_>, facts: &TraceFacts) {
     if let Some(code) = facts.rpc_code {
         span.text("rpc.response.status_code", code.to_string());
     }
@@ -59,7 +59,7 @@ fn is_failure(record: &Record<'_>) -> bool {
 }
 
 /// What OpenTelemetry's conventions for MCP have for clients and servers alike.
-pub(super) fn of_mcp(span: &mut Span, record: &Record<'_>, facts: &TraceFacts) {
+pub(super) fn of_mcp<'a>(span: &mut Span<'a>, record: &'a Record<'_>, facts: &'a TraceFacts) {
     span.word("network.protocol.name", "http");
     let Some(method) = record.method else { return };
     span.word("mcp.method.name", method.as_str());
@@ -69,7 +69,7 @@ pub(super) fn of_mcp(span: &mut Span, record: &Record<'_>, facts: &TraceFacts) {
     if let Some(tool) = &record.tool {
         span.text("gen_ai.tool.name", tool);
     }
-    if let Some(version) = facts.version {
+    if let Some(version) = &facts.version {
         span.text("mcp.protocol.version", version.as_str());
     }
     if let Some(id) = &facts.rpc_id {

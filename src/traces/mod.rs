@@ -46,7 +46,8 @@ impl Spans {
 
 impl SpanSink for Spans {
     fn end(&self, record: &Record<'_>, trace: &RequestTrace, begun: SystemTime) {
-        self.exporter.send(spans(record, trace, begun));
+        let Some(facts) = trace.facts() else { return };
+        self.exporter.send(&spans(record, trace, &facts, begun));
     }
 
     fn counts(&self) -> SpanCounts {
@@ -63,13 +64,17 @@ fn log_report(report: Report) {
 }
 
 /// The span of the request, and one for each exchange.
-fn spans(record: &Record<'_>, trace: &RequestTrace, begun: SystemTime) -> Vec<Span> {
-    let Some(facts) = trace.facts() else { return Vec::new() };
+fn spans<'a>(
+    record: &'a Record<'_>,
+    trace: &'a RequestTrace,
+    facts: &'a TraceFacts,
+    begun: SystemTime,
+) -> Vec<Span<'a>> {
     let total = record.total.unwrap_or_default();
-    let mut server = Span::server(&trace.context, name(record, &facts), begun, total);
-    server.trace_state = trace.state.clone().unwrap_or_default();
+    let mut server = Span::server(&trace.context, name(record, facts), begun, total);
+    server.trace_state = trace.state.as_deref().unwrap_or_default().into();
     server.link = trace.link;
-    describe(&mut server, record, &facts);
+    describe(&mut server, record, facts);
     let mut spans = Vec::with_capacity(1 + facts.exchanges.len());
     for (index, exchange) in facts.exchanges.iter().enumerate() {
         let next = facts.exchanges.get(index + 1);
@@ -83,7 +88,7 @@ fn spans(record: &Record<'_>, trace: &RequestTrace, begun: SystemTime) -> Vec<Sp
         let begun = begun.checked_add(since).unwrap_or(begun);
         let mut span = Span::client(&trace.context, exchange.id, server.name.clone(), begun, took);
         span.trace_state.clone_from(&server.trace_state);
-        describe_exchange(&mut span, exchange, record, &facts);
+        describe_exchange(&mut span, exchange, record, facts);
         if index > 0 {
             span.number("http.request.resend_count", i64::try_from(index).unwrap_or(i64::MAX));
         }
@@ -105,7 +110,12 @@ fn name(record: &Record<'_>, facts: &TraceFacts) -> Cow<'static, str> {
     }
 }
 
-fn describe_exchange(span: &mut Span, exchange: &Exchange, record: &Record<'_>, facts: &TraceFacts) {
+fn describe_exchange<'a>(
+    span: &mut Span<'a>,
+    exchange: &'a Exchange,
+    record: &'a Record<'_>,
+    facts: &'a TraceFacts,
+) {
     attributes::of_mcp(span, record, facts);
     match &exchange.server {
         ServerAddress::Unix(path) => {
@@ -124,7 +134,7 @@ fn describe_exchange(span: &mut Span, exchange: &Exchange, record: &Record<'_>, 
     if exchange.failed.is_none() {
         attributes::add_rpc_code(span, facts);
     }
-    let error = exchange.failed.map(|(_, why)| why.into()).or_else(|| error_type(record, facts));
+    let error = exchange.failed.map(|(_, why)| Cow::Borrowed(why)).or_else(|| error_type(record, facts));
     if let Some(error) = error {
         span.text("error.type", error);
         span.status = Status::Error;

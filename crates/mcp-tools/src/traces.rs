@@ -20,7 +20,7 @@ const ASKED_PER_SECOND: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 const CHILDREN_MAX: usize = 64;
 
 /// Takes the spans of a call. Never waits.
-type Sink = Box<dyn Fn(Vec<Span>) + Send + Sync>;
+type Sink = Box<dyn Fn(Vec<Span<'static>>) + Send + Sync>;
 
 /// What calls share of traces.
 pub(crate) struct Traces {
@@ -48,7 +48,7 @@ pub(crate) struct CallTrace {
     version: Option<&'static str>,
     begun: SystemTime,
     started: Instant,
-    children: Mutex<Vec<Span>>,
+    children: Mutex<Vec<Span<'static>>>,
 }
 
 impl Traces {
@@ -56,7 +56,7 @@ impl Traces {
     pub(crate) fn new(
         ratio: Ratio,
         transport: &'static str,
-        send: impl Fn(Vec<Span>) + Send + Sync + 'static,
+        send: impl Fn(Vec<Span<'static>>) + Send + Sync + 'static,
     ) -> std::io::Result<Arc<Traces>> {
         let ids = Ids::new().map_err(std::io::Error::from)?;
         let (sampler, started, send) = (Sampler::default(), Instant::now(), Box::new(send));
@@ -121,15 +121,15 @@ impl CallTrace {
         name: impl Into<Cow<'static, str>>,
         begun: Instant,
         took: Duration,
-    ) -> Span {
+    ) -> Span<'static> {
         let since = begun.saturating_duration_since(self.started);
         let begun = self.begun.checked_add(since).unwrap_or(self.begun);
         let mut span = Span::client(&self.context, id, name, begun, took);
-        span.trace_state.clone_from(&self.state);
+        span.trace_state = self.state.clone().into();
         span
     }
 
-    pub(crate) fn add(&self, span: Span) {
+    pub(crate) fn add(&self, span: Span<'static>) {
         let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_recorded() && children.len() < CHILDREN_MAX {
             children.push(span);
@@ -143,17 +143,17 @@ impl CallTrace {
         }
         let name = format!("tools/call {}", call.tool);
         let mut span = Span::server(&self.context, name, self.begun, call.took);
-        span.trace_state.clone_from(&self.state);
+        span.trace_state = self.state.clone().into();
         span.word("mcp.method.name", "tools/call");
         span.word("gen_ai.operation.name", "execute_tool");
-        span.text("gen_ai.tool.name", call.tool);
+        span.text("gen_ai.tool.name", call.tool.to_owned());
         if let Some(version) = self.version {
             span.word("mcp.protocol.version", version);
         }
         span.word("network.transport", self.traces.transport);
         span.word("mcp_tools.outcome", call.outcome.as_str());
         if let Some(id) = call.request_id {
-            span.text("mcp_tools.request_id", id);
+            span.text("mcp_tools.request_id", id.to_owned());
         }
         if let Some(error) = error_type(call.outcome) {
             span.word("error.type", error);
@@ -190,7 +190,7 @@ mod tests {
 
     const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-    fn traces(share: f64) -> (Arc<Traces>, Receiver<Vec<Span>>) {
+    fn traces(share: f64) -> (Arc<Traces>, Receiver<Vec<Span<'static>>>) {
         let (sender, spans) = channel();
         let send = move |spans| drop(sender.send(spans));
         (Traces::new(Ratio::new(share).unwrap(), "unix", send).unwrap(), spans)
@@ -218,7 +218,7 @@ mod tests {
             matches!(tool.parent, Some(Parent::Remote(parent)) if parent.to_string() == "b7ad6b7169203331")
         );
         assert_eq!(
-            (tool.name.as_ref(), tool.status, tool.trace_state.as_str()),
+            (tool.name.as_ref(), tool.status, tool.trace_state.as_ref()),
             ("tools/call runs", Status::Error, "a=1")
         );
         assert!(tool.attributes.contains(&("error.type", Value::Word("tool_error"))), "{tool:?}");

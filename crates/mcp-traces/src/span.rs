@@ -32,10 +32,10 @@ pub enum Parent {
 
 /// The value of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub enum Value<'a> {
     /// Of a closed set.
     Word(&'static str),
-    Text(String),
+    Text(Cow<'a, str>),
     Number(i64),
 }
 
@@ -46,36 +46,36 @@ pub struct Link {
     pub span: SpanId,
 }
 
-/// One operation that is over.
+/// One operation that is over. Its texts may be borrowed: it is encoded where it is sent.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Span {
+pub struct Span<'a> {
     pub trace_id: TraceId,
     pub id: SpanId,
     pub parent: Option<Parent>,
     /// The caller's `tracestate`.
-    pub trace_state: String,
-    pub name: Cow<'static, str>,
+    pub trace_state: Cow<'a, str>,
+    pub name: Cow<'a, str>,
     pub kind: Kind,
     pub begun: SystemTime,
     pub took: Duration,
-    pub attributes: Vec<(&'static str, Value)>,
+    pub attributes: Vec<(&'static str, Value<'a>)>,
     pub status: Status,
     pub link: Option<Link>,
 }
 
-impl Span {
+impl<'a> Span<'a> {
     /// The span of a request from outside.
     pub fn server(
         context: &TraceContext,
-        name: impl Into<Cow<'static, str>>,
+        name: impl Into<Cow<'a, str>>,
         begun: SystemTime,
         took: Duration,
-    ) -> Span {
+    ) -> Span<'a> {
         Span {
             trace_id: context.trace_id,
             id: context.span,
             parent: context.parent.map(Parent::Remote),
-            trace_state: String::new(),
+            trace_state: Cow::Borrowed(""),
             name: name.into(),
             kind: Kind::Server,
             begun,
@@ -90,10 +90,10 @@ impl Span {
     pub fn client(
         context: &TraceContext,
         id: SpanId,
-        name: impl Into<Cow<'static, str>>,
+        name: impl Into<Cow<'a, str>>,
         begun: SystemTime,
         took: Duration,
-    ) -> Span {
+    ) -> Span<'a> {
         let server = Span::server(context, name, begun, took);
         Span { id, parent: Some(Parent::Local(context.span)), kind: Kind::Client, ..server }
     }
@@ -103,7 +103,7 @@ impl Span {
         self.attributes.push((key, Value::Word(value)));
     }
 
-    pub fn text(&mut self, key: &'static str, value: impl Into<String>) {
+    pub fn text(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) {
         self.attributes.push((key, Value::Text(value.into())));
     }
 

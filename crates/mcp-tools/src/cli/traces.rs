@@ -57,7 +57,7 @@ impl TraceFlags {
             });
         }
         let sending = exporter.clone();
-        let traces = Traces::new(self.traces_sample, transport, move |spans| sending.send(spans));
+        let traces = Traces::new(self.traces_sample, transport, move |spans| sending.send(&spans));
         Ok(Some(Export { exporter, traces: traces.map_err(other)? }))
     }
 

@@ -26,6 +26,7 @@ pub use wire::Service;
 
 use crate::Span;
 use post::{Collector, Outcome};
+use wire::Batch;
 
 /// Spans that may wait. At about a kilobyte each, this is the memory that a collector can cost by being away.
 const WAITING_MAX: usize = 4096;
@@ -89,7 +90,11 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    spans: VecDeque<Span>,
+    /// Whole ones, and the last one to which spans are added.
+    batches: VecDeque<Batch>,
+    /// Spans in all of them.
+    waiting: usize,
+    scratch: Vec<u8>,
     is_closed: bool,
     /// Raised when everything that waits is discarded, a batch under way included.
     discarded: u64,
@@ -132,16 +137,16 @@ impl Exporter {
     }
 
     /// Queues the spans of one request: all of them, or none where they do not fit. Never waits for the collector.
-    pub fn send(&self, spans: Vec<Span>) {
-        let (count, mut queue) = (spans.len(), lock(&self.0.queue));
-        let before = queue.spans.len();
-        if queue.is_closed || before + count > WAITING_MAX {
+    pub fn send(&self, spans: &[Span<'_>]) {
+        let mut queue = lock(&self.0.queue);
+        let before = queue.waiting;
+        if queue.is_closed || before + spans.len() > WAITING_MAX {
             drop(queue);
-            self.0.dropped.fetch_add(count as u64, Ordering::Relaxed);
+            self.0.dropped.fetch_add(spans.len() as u64, Ordering::Relaxed);
             return;
         }
-        queue.spans.extend(spans);
-        let has_batch = before < BATCH_MAX && queue.spans.len() >= BATCH_MAX;
+        queue.add(spans);
+        let has_batch = before < BATCH_MAX && queue.waiting >= BATCH_MAX;
         drop(queue);
         if before == 0 || has_batch {
             self.0.changed.notify_one();
@@ -156,7 +161,8 @@ impl Exporter {
     /// Drops what waits, and a batch that is about to be sent again.
     pub fn discard(&self) {
         let mut queue = lock(&self.0.queue);
-        let count = std::mem::take(&mut queue.spans).len();
+        queue.batches.clear();
+        let count = std::mem::take(&mut queue.waiting);
         queue.discarded += 1;
         drop(queue);
         self.0.dropped.fetch_add(count as u64, Ordering::Relaxed);
@@ -183,6 +189,27 @@ impl Exporter {
     }
 }
 
+impl Queue {
+    /// Adds the spans of one request, which stay together.
+    fn add(&mut self, spans: &[Span<'_>]) {
+        let Queue { batches, waiting, scratch, .. } = self;
+        if batches.back().is_none_or(|last| last.count >= BATCH_MAX) {
+            batches.push_back(Batch::default());
+        }
+        if let Some(last) = batches.back_mut() {
+            spans.iter().for_each(|span| last.add(span, scratch));
+        }
+        *waiting += spans.len();
+    }
+
+    /// The oldest batch.
+    fn take(&mut self) -> Option<Batch> {
+        let batch = self.batches.pop_front()?;
+        self.waiting -= batch.count;
+        Some(batch)
+    }
+}
+
 /// The exporter's thread.
 struct Worker<F> {
     shared: Arc<Shared>,
@@ -202,21 +229,20 @@ impl<F: Fn(Report)> Worker<F> {
     }
 
     /// The next batch, once it is whole or old enough; none when the queue is closed and empty.
-    async fn batch(&self) -> Option<Vec<Span>> {
+    async fn batch(&self) -> Option<Batch> {
         let shared = &self.shared;
         let mut deadline = None;
         loop {
             {
                 let mut queue = lock(&shared.queue);
                 let is_due = queue.is_closed || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                if queue.spans.len() >= BATCH_MAX || is_due && !queue.spans.is_empty() {
-                    let count = queue.spans.len().min(BATCH_MAX);
-                    return Some(queue.spans.drain(..count).collect());
+                if queue.waiting >= BATCH_MAX || is_due && queue.waiting > 0 {
+                    return queue.take();
                 }
                 if queue.is_closed {
                     return None;
                 }
-                if deadline.is_none() && !queue.spans.is_empty() {
+                if deadline.is_none() && queue.waiting > 0 {
                     deadline = Some(Instant::now() + self.timing.batch);
                 }
             }
@@ -231,9 +257,10 @@ impl<F: Fn(Report)> Worker<F> {
     }
 
     /// Sends a batch until it arrives, is refused, or its time is over.
-    async fn deliver(&mut self, batch: Vec<Span>) {
-        let count = batch.len() as u64;
-        let body = wire::request(&self.service, batch);
+    async fn deliver(&mut self, batch: Batch) {
+        let count = batch.count as u64;
+        let body = wire::request(&self.service, &batch);
+        drop(batch);
         let (begun, mut pause) = (Instant::now(), self.timing.pause_first);
         let discarded = lock(&self.shared.queue).discarded;
         loop {

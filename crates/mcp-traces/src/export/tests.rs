@@ -80,7 +80,7 @@ fn start(settings: Settings, timing: Timing) -> (Exporter, Receiver<Report>) {
     (Exporter::start_with(service, settings, timing, report).unwrap(), reports)
 }
 
-fn spans(count: usize) -> Vec<Span> {
+fn spans(count: usize) -> Vec<Span<'static>> {
     let ids = Ids::new().unwrap();
     let context = |_| TraceContext::begin(ids.trace(), ids.span(), Sampled::Recorded);
     let span = |context| Span::server(&context, "a span", SystemTime::now(), Duration::from_millis(3));
@@ -97,7 +97,7 @@ fn a_batch_arrives_whole_with_its_headers_and_the_connection_is_kept() {
     let (settings, received) = collector(vec![http("200 OK", b"")]);
     let (exporter, reports) = start(settings, QUICK);
     for _ in 0..2 {
-        exporter.send(spans(3));
+        exporter.send(&spans(3));
         let batch = received.recv_timeout(DEADLINE).unwrap();
         assert!(batch.0.starts_with("post /v1/traces http/1.1"), "{}", batch.0);
         assert!(batch.0.contains("content-type: application/x-protobuf"), "{}", batch.0);
@@ -119,7 +119,7 @@ fn a_full_queue_drops_whole_requests_counts_them_and_never_waits() {
     let endpoint = Endpoint::parse(&format!("http://{address}")).unwrap();
     let (exporter, reports) = start(Settings { endpoint, headers: Headers::default() }, QUICK);
     for _ in 0..3000 {
-        exporter.send(spans(2));
+        exporter.send(&spans(2));
     }
     let Counts { exported, dropped, failed } = exporter.counts();
     // What waits, and one batch on its way.
@@ -141,10 +141,10 @@ fn a_batch_is_sent_again_when_the_collector_is_busy_and_given_up_when_it_refuses
     let (settings, received) =
         collector(vec![http("503 Busy", b"later"), http("200 OK", b""), http("400 Bad Request", b"no")]);
     let (exporter, reports) = start(settings, QUICK);
-    exporter.send(spans(1));
+    exporter.send(&spans(1));
     assert_eq!(names(&received.recv_timeout(DEADLINE).unwrap()), ["a span"]);
     assert_eq!(names(&received.recv_timeout(DEADLINE).unwrap()), ["a span"]);
-    exporter.send(spans(2));
+    exporter.send(&spans(2));
     received.recv_timeout(DEADLINE).unwrap();
     exporter.close(DEADLINE);
     assert_eq!(exporter.counts(), Counts { exported: 1, failed: 2, dropped: 0 });
@@ -163,7 +163,7 @@ fn spans_that_a_collector_refuses_are_counted_apart() {
     let response = ExportTraceServiceResponse { partial_success: Some(refused) };
     let (settings, _received) = collector(vec![http("200 OK", &response.encode_to_vec())]);
     let (exporter, reports) = start(settings, QUICK);
-    exporter.send(spans(3));
+    exporter.send(&spans(3));
     exporter.close(DEADLINE);
     assert_eq!(exporter.counts(), Counts { exported: 1, failed: 2, dropped: 0 });
     let why = "the collector refused 2 of 3 spans: too long".to_owned();
@@ -176,13 +176,13 @@ fn a_collector_that_does_not_answer_costs_its_spans_and_no_more() {
     let endpoint = Endpoint::parse(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
     let timing = Timing { attempt: Duration::from_millis(30), give_up: SOON, ..QUICK };
     let (exporter, reports) = start(Settings { endpoint, headers: Headers::default() }, timing);
-    exporter.send(spans(1));
+    exporter.send(&spans(1));
     assert!(
         matches!(reports.recv_timeout(DEADLINE).unwrap(), Report::Failing(why) if why.contains("did not answer"))
     );
     let (settings, received) = collector(vec![http("200 OK", b"")]);
     exporter.configure(settings);
-    exporter.send(spans(1));
+    exporter.send(&spans(1));
     received.recv_timeout(DEADLINE).unwrap();
     assert_eq!(reports.recv_timeout(DEADLINE), Ok(Report::Arriving));
 }
@@ -194,7 +194,7 @@ fn a_collector_that_is_busy_without_a_pause_is_asked_again_with_one() {
     let timing = Timing { pause_first: Duration::from_millis(50), ..QUICK };
     let (exporter, _reports) = start(settings, timing);
     let begun = std::time::Instant::now();
-    exporter.send(spans(1));
+    exporter.send(&spans(1));
     for _ in 0..4 {
         received.recv_timeout(DEADLINE).unwrap();
     }
@@ -210,13 +210,13 @@ fn a_collector_that_stays_busy_costs_its_spans_and_the_next_ones_arrive() {
     let pause = Duration::from_micros(1);
     let timing = Timing { pause_first: pause, pause_max: pause, give_up: SOON, ..QUICK };
     let (exporter, _reports) = start(settings, timing);
-    exporter.send(spans(1));
+    exporter.send(&spans(1));
     while exporter.counts().failed == 0 {
         std::thread::yield_now();
     }
     let (settings, received) = collector(vec![http("200 OK", b"")]);
     exporter.configure(settings);
-    exporter.send(spans(2));
+    exporter.send(&spans(2));
     received.recv_timeout(DEADLINE).unwrap();
     exporter.close(DEADLINE);
     assert_eq!(exporter.counts(), Counts { exported: 2, failed: 1, dropped: 0 });
@@ -227,7 +227,7 @@ fn the_status_decides_whatever_becomes_of_the_body() {
     let cut = b"HTTP/1.1 404 Not Found\r\nContent-Length: 100000\r\n\r\n".to_vec();
     let (settings, received) = collector(vec![[cut, vec![b'x'; 100_000]].concat(), http("200 OK", b"")]);
     let (exporter, reports) = start(settings, QUICK);
-    exporter.send(spans(1));
+    exporter.send(&spans(1));
     received.recv_timeout(DEADLINE).unwrap();
     let refused = Report::Failing("the collector responded with HTTP 404".to_owned());
     assert_eq!(reports.recv_timeout(DEADLINE), Ok(refused));
@@ -241,9 +241,9 @@ fn what_is_discarded_is_not_sent() {
     let endpoint = Endpoint::parse(&format!("http://{address}")).unwrap();
     let patient = Timing { pause_first: DEADLINE, pause_max: DEADLINE, ..QUICK };
     let (exporter, reports) = start(Settings { endpoint, headers: Headers::default() }, patient);
-    exporter.send(spans(1));
+    exporter.send(&spans(1));
     assert!(matches!(reports.recv_timeout(DEADLINE).unwrap(), Report::Failing(_)));
-    exporter.send(spans(3));
+    exporter.send(&spans(3));
     exporter.discard();
     assert_eq!(exporter.counts().dropped, 3);
     exporter.close(DEADLINE);

@@ -24,30 +24,38 @@ pub struct Service {
     pub instance: String,
 }
 
+/// Spans as they stand in the body of a request.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    encoded: Vec<u8>,
+    pub(super) count: usize,
+}
+
+impl Batch {
+    /// Adds a span. By hand, where a field is in every span: prost owns every text and works out the length of a message again for each
+    /// message around it, and a span that is sent to another thread as a value costs more to move and to free than to encode.
+    /// `scratch` keeps its memory.
+    pub(super) fn add(&mut self, span: &Span<'_>, scratch: &mut Vec<u8>) {
+        scratch.clear();
+        append_span(scratch, span);
+        append(&mut self.encoded, field::SPANS, scratch);
+        self.count += 1;
+    }
+}
+
 /// The body that carries a batch: an `ExportTraceServiceRequest`.
 ///
-/// The messages are OpenTelemetry's, but for those that contain spans and for texts among a span's attributes: prost works out the
-/// length of a message again for each message around it, and owns every text. Protocol Buffers, "Encoding": fields may come in any
-/// order, and the fields of a message one after the other are that message.
-pub(super) fn request(service: &Service, spans: Vec<Span>) -> Bytes {
-    let mut in_scope = scope(service).encode_to_vec();
-    let mut attributes = Vec::new();
-    for mut span in spans {
-        attributes.clear();
-        for (key, value) in std::mem::take(&mut span.attributes) {
-            append_attribute(&mut attributes, key, value);
-        }
-        let message = wire_span(span);
-        append_key(&mut in_scope, field::SPANS, message.encoded_len() + attributes.len());
-        // A `Vec` takes all of it.
-        let _whole = message.encode(&mut in_scope);
-        in_scope.extend_from_slice(&attributes);
-    }
+/// Protocol Buffers, "Encoding": fields may come in any order, and the fields of a message one after the other are that message.
+pub(super) fn request(service: &Service, batch: &Batch) -> Bytes {
+    let scope = scope(service).encode_to_vec();
     let of_resource = resource(service).encode_to_vec();
-    let mut request = Vec::with_capacity(of_resource.len() + in_scope.len() + 16);
-    append_key(&mut request, field::RESOURCE_SPANS, of_resource.len() + encoded_len(in_scope.len()));
+    let in_scope = scope.len() + batch.encoded.len();
+    let mut request = Vec::with_capacity(of_resource.len() + in_scope + 16);
+    append_key(&mut request, field::RESOURCE_SPANS, of_resource.len() + encoded_len(in_scope));
     request.extend_from_slice(&of_resource);
-    append(&mut request, field::SCOPE_SPANS, &in_scope);
+    append_key(&mut request, field::SCOPE_SPANS, in_scope);
+    request.extend_from_slice(&scope);
+    request.extend_from_slice(&batch.encoded);
     request.into()
 }
 
@@ -57,6 +65,14 @@ mod field {
     pub(super) const SCOPE_SPANS: u8 = 2;
     pub(super) const SPANS: u8 = 2;
     /// Of a span.
+    pub(super) const TRACE_ID: u8 = 1;
+    pub(super) const SPAN_ID: u8 = 2;
+    pub(super) const TRACE_STATE: u8 = 3;
+    pub(super) const PARENT_SPAN_ID: u8 = 4;
+    pub(super) const NAME: u8 = 5;
+    pub(super) const SPAN_KIND: u8 = 6;
+    pub(super) const START: u8 = 7;
+    pub(super) const END: u8 = 8;
     pub(super) const ATTRIBUTES: u8 = 9;
     /// Of a `KeyValue`.
     pub(super) const KEY: u8 = 1;
@@ -90,30 +106,41 @@ fn resource(service: &Service) -> ResourceSpans {
     }
 }
 
-/// Without its attributes.
-fn wire_span(span: Span) -> WireSpan {
+fn append_span(bytes: &mut Vec<u8>, span: &Span<'_>) {
     let begun = span.begun.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (parent, remote) = match span.parent {
-        Some(Parent::Remote(id)) => (id.to_bytes().to_vec(), SpanFlags::ContextIsRemoteMask as u32),
-        Some(Parent::Local(id)) => (id.to_bytes().to_vec(), 0),
-        None => (Vec::new(), 0),
+    let kind = match span.kind {
+        Kind::Server => SpanKind::Server,
+        Kind::Client => SpanKind::Client,
+        Kind::Internal => SpanKind::Internal,
+    };
+    append(bytes, field::TRACE_ID, &span.trace_id.to_bytes());
+    append(bytes, field::SPAN_ID, &span.id.to_bytes());
+    if !span.trace_state.is_empty() {
+        append(bytes, field::TRACE_STATE, span.trace_state.as_bytes());
+    }
+    if let Some(Parent::Remote(id) | Parent::Local(id)) = span.parent {
+        append(bytes, field::PARENT_SPAN_ID, &id.to_bytes());
+    }
+    append(bytes, field::NAME, span.name.as_bytes());
+    bytes.extend_from_slice(&[field::SPAN_KIND << 3, kind as u8]);
+    append_time(bytes, field::START, begun);
+    append_time(bytes, field::END, begun.saturating_add(span.took));
+    for (key, value) in &span.attributes {
+        append_attribute(bytes, key, value);
+    }
+    // A `Vec` takes all of it.
+    let _whole = rest_of(span).encode(bytes);
+}
+
+/// What few spans have, and the flags.
+fn rest_of(span: &Span<'_>) -> WireSpan {
+    let remote = match span.parent {
+        Some(Parent::Remote(_)) => SpanFlags::ContextIsRemoteMask as u32,
+        Some(Parent::Local(_)) | None => 0,
     };
     WireSpan {
-        trace_id: span.trace_id.to_bytes().to_vec(),
-        span_id: span.id.to_bytes().to_vec(),
-        trace_state: span.trace_state,
-        parent_span_id: parent,
         // The lowest bit is the flag `sampled` of the trace context: only sampled spans come here.
         flags: 1 | SpanFlags::ContextHasIsRemoteMask as u32 | remote,
-        name: span.name.into_owned(),
-        kind: match span.kind {
-            Kind::Server => SpanKind::Server,
-            Kind::Client => SpanKind::Client,
-            Kind::Internal => SpanKind::Internal,
-        }
-        .into(),
-        start_time_unix_nano: nanoseconds(begun),
-        end_time_unix_nano: nanoseconds(begun.saturating_add(span.took)),
         links: span.link.map(link).into_iter().collect(),
         status: match span.status {
             Status::Unset => None,
@@ -137,10 +164,10 @@ fn attribute(key: &str, value: AnyKind) -> KeyValue {
     KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
 }
 
-fn append_attribute(bytes: &mut Vec<u8>, key: &str, value: Value) {
-    let text = match &value {
+fn append_attribute(bytes: &mut Vec<u8>, key: &str, value: &Value<'_>) {
+    let text = match value {
         Value::Word(word) => word,
-        Value::Text(text) => text.as_str(),
+        Value::Text(text) => text.as_ref(),
         Value::Number(number) => {
             let attribute = attribute(key, AnyKind::IntValue(*number));
             return append(bytes, field::ATTRIBUTES, &attribute.encode_to_vec());
@@ -177,8 +204,11 @@ fn append_key(bytes: &mut Vec<u8>, field: u8, content: usize) {
     }
 }
 
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+/// Nanoseconds since the epoch, as a `fixed64`.
+fn append_time(bytes: &mut Vec<u8>, field: u8, time: Duration) {
+    const EIGHT_BYTES: u8 = 1;
+    bytes.push(field << 3 | EIGHT_BYTES);
+    bytes.extend_from_slice(&u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).to_le_bytes());
 }
 
 #[cfg(test)]
@@ -198,14 +228,16 @@ mod tests {
         };
         let attributes = vec![
             ("a.word", Value::Word("GET")),
-            ("a.text", Value::Text(long.clone())),
+            ("a.text", Value::Text(long.as_str().into())),
             ("empty", Value::Word("")),
-            ("limit", Value::Text("x".repeat(127))),
-            ("above", Value::Text("x".repeat(128))),
+            ("limit", Value::Text("x".repeat(127).into())),
+            ("above", Value::Text("x".repeat(128).into())),
             ("number", Value::Number(-7)),
         ];
         let service = Service { name: "test", version: "1", instance: "one".to_owned() };
-        let body = request(&service, vec![span(attributes), span(Vec::new())]);
+        let (mut batch, mut scratch) = (Batch::default(), Vec::new());
+        [span(attributes), span(Vec::new())].iter().for_each(|span| batch.add(span, &mut scratch));
+        let body = request(&service, &batch);
         let mut request = ExportTraceServiceRequest::decode(body).unwrap();
 
         let mut resource = request.resource_spans.pop().unwrap();
@@ -231,6 +263,68 @@ mod tests {
         ];
         assert_eq!(read(&first.attributes), expect.map(|(key, value)| (key.to_owned(), value)));
         assert!(second.attributes.is_empty());
+    }
+
+    #[test]
+    fn a_span_reads_as_the_official_message_whatever_it_is_of() {
+        let ids = Ids::new().unwrap();
+        let (trace, own, other) = (ids.trace(), ids.span(), ids.span());
+        let context = TraceContext::begin(trace, own, Sampled::Recorded);
+        let plain = Span::server(
+            &context,
+            "POST /a",
+            SystemTime::UNIX_EPOCH + Duration::from_nanos(300),
+            Duration::from_secs(2),
+        );
+        let expect = WireSpan {
+            trace_id: trace.to_bytes().to_vec(),
+            span_id: own.to_bytes().to_vec(),
+            name: "POST /a".to_owned(),
+            kind: SpanKind::Server.into(),
+            start_time_unix_nano: 300,
+            end_time_unix_nano: 2_000_000_300,
+            flags: 0x101,
+            ..WireSpan::default()
+        };
+        let check = |span: &Span<'_>, expect: WireSpan| {
+            let mut bytes = Vec::new();
+            append_span(&mut bytes, span);
+            assert_eq!(WireSpan::decode(bytes.as_slice()).unwrap(), expect, "{span:?}");
+        };
+        check(&plain, expect.clone());
+        let parent = other.to_bytes().to_vec();
+        check(
+            &Span { parent: Some(Parent::Remote(other)), trace_state: "a=1,b=2".into(), ..plain.clone() },
+            WireSpan {
+                parent_span_id: parent.clone(),
+                trace_state: "a=1,b=2".to_owned(),
+                flags: 0x301,
+                ..expect.clone()
+            },
+        );
+        check(
+            &Span { parent: Some(Parent::Local(other)), kind: Kind::Client, ..plain.clone() },
+            WireSpan { parent_span_id: parent.clone(), kind: SpanKind::Client.into(), ..expect.clone() },
+        );
+        let status = WireStatus { code: StatusCode::Error.into(), ..WireStatus::default() };
+        let wire_link =
+            WireLink { trace_id: expect.trace_id.clone(), span_id: parent, flags: 0x300, ..WireLink::default() };
+        check(
+            &Span {
+                kind: Kind::Internal,
+                status: Status::Error,
+                link: Some(Link { trace_id: trace, span: other }),
+                took: Duration::MAX,
+                ..plain
+            },
+            WireSpan {
+                kind: SpanKind::Internal.into(),
+                status: Some(status),
+                links: vec![wire_link],
+                end_time_unix_nano: u64::MAX,
+                ..expect
+            },
+        );
     }
 
     fn read(attributes: &[KeyValue]) -> Vec<(String, AnyKind)> {

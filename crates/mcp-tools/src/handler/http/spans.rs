@@ -58,11 +58,11 @@ impl<'a> ServiceSpan<'a> {
         let method = self.method.as_str();
         let name = format!("{method} {}", self.declared.path);
         let mut span = self.trace.child(self.id, name, self.begun, self.begun.elapsed());
-        span.text("http.request.method", method);
+        span.text("http.request.method", method.to_owned());
         span.text("url.template", self.declared.path);
         span.text("server.address", self.server.0);
         span.number("server.port", self.server.1);
-        span.text("mcp_tools.service", self.declared.service);
+        span.text("mcp_tools.service", self.declared.service.to_owned());
         let error = match ended {
             Ok(Ok(response)) => {
                 let status = response.status;

@@ -77,7 +77,7 @@ pub(super) fn add(
     }
 }
 
-fn describe(span: &mut Span, summary: &Summary, database: &str, dialect: Dialect) {
+fn describe(span: &mut Span<'_>, summary: &Summary, database: &str, dialect: Dialect) {
     span.word(
         "db.system.name",
         match dialect {
@@ -87,7 +87,7 @@ fn describe(span: &mut Span, summary: &Summary, database: &str, dialect: Dialect
     );
     span.text("db.operation.name", summary.operation.clone());
     span.text("db.query.summary", summary.text.clone());
-    span.text("mcp_tools.database", database);
+    span.text("mcp_tools.database", database.to_owned());
 }
 
 #[cfg(test)]
