@@ -8,7 +8,7 @@ mod replay;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,11 @@ use crate::shadow::replay::{CopyTarget, RecordedRequest, ReplayOutcome};
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::upstream::{PerSlot, Slot};
 use mcp_host::process;
+
+/// How long a copy waits for others that are sent with it: to wake a thread for each, here and in the candidate, costs more than the copy.
+const GATHER: Duration = Duration::from_millis(10);
+/// Where so many wait already, none waits longer.
+const GATHERED: usize = 16;
 
 /// What of the configuration concerns the shadow.
 pub(crate) struct Settings {
@@ -132,18 +137,25 @@ impl Shadow {
     }
 }
 
-/// So many copies at a time, and no more.
+/// So many copies at a time, and no more. They are taken in groups, of which the queue keeps what it can.
 async fn work(inner: Arc<Inner>, mut copies: mpsc::Receiver<ShadowedCall>) {
     let mut under_way = JoinSet::new();
-    while let Some(copy) = copies.recv().await {
-        if !inner.on.load(Ordering::SeqCst) {
-            continue;
+    while let Some(first) = copies.recv().await {
+        if copies.len() < GATHERED {
+            tokio::time::sleep(GATHER).await;
         }
-        while under_way.len() >= inner.settings.load().rules.in_flight {
-            under_way.join_next().await;
+        let mut next = Some(first);
+        while let Some(copy) = next {
+            next = copies.try_recv().ok();
+            if !inner.on.load(Ordering::SeqCst) {
+                continue;
+            }
+            while under_way.len() >= inner.settings.load().rules.in_flight {
+                under_way.join_next().await;
+            }
+            let inner = inner.clone();
+            under_way.spawn(async move { inner.judge(copy).await });
         }
-        let inner = inner.clone();
-        under_way.spawn(async move { inner.judge(copy).await });
     }
 }
 
