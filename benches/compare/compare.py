@@ -39,7 +39,7 @@ from sides import Absent, Bench
 RESULTS = ROOT / "target" / "bench" / "results.json"
 #: Nothing of the document is measured again until it looks better.
 ONE_RUN = "--write takes a whole run of one guard"
-PROFILES = {"release": "release build", "fast": "build of the profile `fast`", "debug": "DEBUG build"}
+PROFILES = {"pgo": "release build with a profile of its own work", "release": "release build", "fast": "build of the profile `fast`", "debug": "DEBUG build"}
 
 
 def chosen(only: str) -> list[Scenario]:
@@ -66,10 +66,10 @@ def arguments() -> argparse.Namespace:
 
 
 def programs(given: list[Path]) -> tuple[list[Path], Path, Path]:
-    """The guards, the relay and mcp-tools, built where they are not there. The relay has the profile of the first guard."""
+    """The guards, the relay and mcp-tools, built where they are not there. The relay is built as the first guard is."""
     if not given:
-        subprocess.run(["cargo", "build", "--release", "--quiet", "--bins", "--example", "relay"], cwd=ROOT, check=True)
-        given = [ROOT / "target" / "release" / "mcp-guard"]
+        built = subprocess.run(["scripts/pgo"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+        given = [Path(built.stdout.strip()) / "mcp-guard"]
     guards = [path.resolve() for path in given]
     beside = guards[0].parent
     profile = beside.name if beside.name in PROFILES else "release"
@@ -85,7 +85,7 @@ def programs(given: list[Path]) -> tuple[list[Path], Path, Path]:
 
 def machine(guards: list[Path]) -> str:
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    builds = [PROFILES.get(guard.parent.name, "another build") for guard in guards]
+    builds = [PROFILES.get("pgo" if "pgo" in guard.parts else guard.parent.name, "another build") for guard in guards]
     return f"{model[1].strip() if model else 'unknown CPU'}, {os.cpu_count()} cores, guard as {', '.join(dict.fromkeys(builds))}"
 
 
