@@ -117,7 +117,7 @@ def wrk(folder: Path, cores: set[int], port: str, scenario, token: str, body: by
     script.write_text(LUA % lines)
     # wrk takes whole seconds only, and ends early with its results at SIGINT.
     whole = seconds == int(seconds)
-    url = f"{'https' if scenario.tls else 'http'}://127.0.0.1:{port}/mcp"
+    url = f"{'https' if scenario.tls else 'http'}://127.0.0.1:{port}{scenario.path}"
     argv = [system("wrk"), "-t1", f"-c{scenario.connections}", f"-d{int(seconds) if whole else 60}s", "--timeout", "10s", "-s", str(script), url]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cores))
     try:

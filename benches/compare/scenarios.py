@@ -41,6 +41,7 @@ class Scenario:
     rounds: int = 5
     seconds: float = 2
     method: str = "POST"
+    path: str = "/mcp"
     token: str = TOKEN
     status: int = 200
     connections: int = 32
@@ -99,6 +100,7 @@ SHARED_POINTS = {"bodies": {"request": 100 * KB, "request-1m": 1000 * KB, "reque
 MORE = [
     Scenario("rate", "forwarded calls at 2,000 a second", rate=2000),
     Scenario("one", "forwarded call, one connection", sides=(*BEHIND_POLICY, "relay"), connections=1),
+    Scenario("route", "request of a route", sides=("guard:route",), method="GET", path="/route/a", connections=8),
 ]
 
 

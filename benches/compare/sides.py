@@ -1,6 +1,6 @@
 """Starts what is compared: guards with their variants, nginx, HAProxy, the byte relay, and the backends behind them.
 
-A guard's VARIANT is a part of its configuration: plain, jwt, limits, fleet, console, traces, idle, single. What a program or its
+A guard's VARIANT is a part of its configuration: plain, jwt, limits, fleet, console, traces, idle, single, route. What a program or its
 configuration needs and the machine lacks is `Absent`, with the reason for the table.
 """
 
@@ -199,6 +199,8 @@ class Bench:
                 f'[auth.oauth]\nresource = "https://mcp.bench.test/mcp"\nissuers = [{{ url = "https://issuer.bench.test", jwks = "{self.folder}/jwks.json" }}]\n'
                 '[[auth.oauth.grant]]\nname = "bench"\nscopes = ["mcp"]\n'
             )
+        if variant == "route":
+            return '[[route]]\nname = "bench"\nprefix = "/route"\nslot = "stable"\nauth = "bearer"\nmethods = ["GET"]\n'
         if variant in ("console", "idle"):
             return f'[console]\naddress = "127.0.0.1:{console}"\nviewers = ["env:BENCH_VIEWER"]\n'
         if variant == "traces":
@@ -255,7 +257,7 @@ def verify(one: Running, scenario: Scenario, folder: Path) -> None:
     else:
         connection = http.client.HTTPConnection("127.0.0.1", int(one.port), timeout=10)
     body = call(scenario.body_bytes) if scenario.method == "POST" else None
-    connection.request(scenario.method, "/mcp", body, headers(one.token))
+    connection.request(scenario.method, scenario.path, body, headers(one.token))
     response = connection.getresponse()
     seen = response.read().decode()
     connection.close()
