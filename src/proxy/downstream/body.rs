@@ -441,7 +441,9 @@ mod tests {
         assert_eq!(memory(0, ROOM).await, READ_BYTES);
         assert_eq!(memory(READ_BYTES, ROOM).await, READ_BYTES);
         // Each step is a whole part of the next one: the body is copied three times, half a megabyte of it at most.
-        for (arrived, expect) in [(READ_BYTES + 1, 1 << 16), ((1 << 16) + 1, 1 << 19), ((1 << 19) + 1, DECLARED)] {
+        for (arrived, expect) in
+            [(READ_BYTES + 1, 1 << 16), ((1 << 16) + 1, 1 << 19), ((1 << 19) + 1, DECLARED)]
+        {
             assert!(expect <= AHEAD_DECLARED * arrived);
             assert_eq!(memory(arrived, ROOM).await, expect);
         }

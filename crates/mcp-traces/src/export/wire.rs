@@ -307,8 +307,12 @@ mod tests {
             WireSpan { parent_span_id: parent.clone(), kind: SpanKind::Client.into(), ..expect.clone() },
         );
         let status = WireStatus { code: StatusCode::Error.into(), ..WireStatus::default() };
-        let wire_link =
-            WireLink { trace_id: expect.trace_id.clone(), span_id: parent, flags: 0x300, ..WireLink::default() };
+        let wire_link = WireLink {
+            trace_id: expect.trace_id.clone(),
+            span_id: parent,
+            flags: 0x300,
+            ..WireLink::default()
+        };
         check(
             &Span {
                 kind: Kind::Internal,
