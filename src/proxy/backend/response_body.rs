@@ -110,6 +110,10 @@ impl<C: AsyncRead + Unpin> ResponseBody<C> {
                 Framing::Length(left) => usize::try_from(left).unwrap_or(BULK_BYTES).min(BULK_BYTES - 1) + 1,
                 Framing::Chunked(_) | Framing::UntilClose => BULK_BYTES,
             };
+            if from == 0 && self.data.capacity() < limit {
+                // Growing would copy what has been passed on.
+                self.data = Vec::with_capacity(limit);
+            }
             self.data.reserve(limit);
             read_into(&mut self.connection, &mut self.data, limit).await
         } else {
