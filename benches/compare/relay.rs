@@ -1,7 +1,8 @@
 //! The floor of a hop in user space: copies bytes between TCP clients and a Unix socket, both ways, without reading them.
 //!
 //! One thread, one backend connection for each client connection, 16 KiB of buffer each way.
-//! `relay 127.0.0.1:PORT PATH` runs until it is ended. It must not know HTTP.
+//! `relay 127.0.0.1:PORT PATH` runs until SIGTERM, and then ends like a program that is done, so that a build that counts its work
+//! (scripts/pgo) writes the counts. It must not know HTTP.
 
 use std::{env, io};
 
@@ -9,6 +10,7 @@ use tokio::{
     io::copy_bidirectional_with_sizes,
     net::{TcpListener, TcpStream, UnixStream},
     runtime::Builder,
+    signal::unix::{SignalKind, signal},
 };
 
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -22,8 +24,12 @@ async fn relay(mut client: TcpStream, backend: String) -> io::Result<()> {
 
 async fn serve(address: String, backend: String) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
+    let mut end = signal(SignalKind::terminate())?;
     loop {
-        let (client, _) = listener.accept().await?;
+        let (client, _) = tokio::select! {
+            accepted = listener.accept() => accepted?,
+            _ = end.recv() => return Ok(()),
+        };
         // A connection that breaks ends alone: the load reports it.
         tokio::spawn(relay(client, backend.clone()));
     }
