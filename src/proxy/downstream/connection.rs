@@ -331,8 +331,8 @@ impl Connection<'_> {
             Occurs::Once(_) | Occurs::Never | Occurs::Repeated => None,
         };
         let own = state.ids.next();
-        let id = given.as_ref().unwrap_or(&own).as_str();
         let own_id = own.as_str();
+        let id = given.as_ref().map_or(own_id, RequestId::as_str);
         let page = snapshot.policy.allowed_origin(&head);
         let trace = verdict.trace(state, snapshot, &head, started);
         let trace = trace.as_deref();
