@@ -146,15 +146,15 @@ async fn work(inner: Arc<Inner>, mut copies: mpsc::Receiver<ShadowedCall>) {
         }
         let mut next = Some(first);
         while let Some(copy) = next {
+            if inner.on.load(Ordering::SeqCst) {
+                while under_way.len() >= inner.settings.load().rules.in_flight {
+                    under_way.join_next().await;
+                }
+                let inner = inner.clone();
+                under_way.spawn(async move { inner.judge(copy).await });
+            }
+            // Not before this one has its place: what is out of the queue counts against no bound.
             next = copies.try_recv().ok();
-            if !inner.on.load(Ordering::SeqCst) {
-                continue;
-            }
-            while under_way.len() >= inner.settings.load().rules.in_flight {
-                under_way.join_next().await;
-            }
-            let inner = inner.clone();
-            under_way.spawn(async move { inner.judge(copy).await });
         }
     }
 }
