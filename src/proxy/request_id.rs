@@ -10,7 +10,7 @@ const LENGTH_MAX: usize = 64;
 
 /// A request's id: 1 to 64 letters, digits and `-_.@`, so that it is safe in a header, in JSON and in a log.
 ///
-/// At the beginning of a word, where the standard library reads text by words: a third of the instructions.
+/// At the beginning of a word, where the standard library reads text by words instead of by bytes.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(8))]
 pub(crate) struct RequestId {

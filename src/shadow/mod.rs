@@ -26,7 +26,7 @@ use crate::telemetry::metrics::ShadowMetrics;
 use crate::upstream::{PerSlot, Slot};
 use mcp_host::process;
 
-/// How long a copy waits for others that are sent with it: to wake a thread for each, here and in the candidate, costs more than the copy.
+/// How long a copy waits for others that are sent with it, so that fewer wake a thread, here and in the candidate.
 const GATHER: Duration = Duration::from_millis(10);
 /// Where so many wait already, none waits longer.
 const GATHERED: usize = 16;
